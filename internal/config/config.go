@@ -1,0 +1,154 @@
+// Package config reads the command line and the environment into one [Config]
+// and refuses every mistake it finds there. It knows nothing of HTTP.
+package config
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Config is what the user set, checked and with the defaults filled in.
+type Config struct {
+	Version bool   // print the version and do nothing else
+	Probe   bool   // be the client, not the server
+	URL     string // what the probe asks; empty is the instance that Addr describes
+
+	Addr    string        // listen address, host:port
+	Drain   time.Duration // how long to answer "draining" after SIGTERM, 0 or more
+	Timeout time.Duration // of a probe, more than 0
+	Verbose bool          // log every request
+}
+
+// Parse reads args, the command line without the program's name, and the
+// environment. A flag wins over its variable, and an empty variable is an
+// unset one. The error is [flag.ErrHelp] if help was asked for; any other
+// names the setting and the mend in one line, and holds no secret.
+func Parse(args []string, getenv func(string) string) (Config, error) {
+	c := Config{Addr: ":8080", Drain: 5 * time.Second, Timeout: time.Second}
+	if len(args) > 0 && args[0] == "probe" {
+		c.Probe = true
+		args = args[1:]
+	}
+	flags := flag.NewFlagSet("healthd", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.Func("addr", "", address(&c.Addr))
+	flags.Func("drain", "", duration(&c.Drain, 0))
+	flags.Func("timeout", "", duration(&c.Timeout, 1))
+	flags.BoolFunc("verbose", "", boolean(&c.Verbose))
+	flags.BoolVar(&c.Version, "version", false, "")
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return c, err
+	} else if err != nil {
+		return c, fmt.Errorf("%w (healthd -h lists the settings)", err)
+	}
+	if c.Version {
+		return c, nil
+	}
+	mistakes := environment(flags, getenv)
+	if err := c.arguments(flags.Args()); err != nil {
+		mistakes = append(mistakes, err)
+	}
+	return c, oneLine(mistakes)
+}
+
+// environment sets each flag that is not on the command line from its variable.
+func environment(flags *flag.FlagSet, getenv func(string) string) (mistakes []error) {
+	given := make(map[string]bool)
+	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	flags.VisitAll(func(f *flag.Flag) {
+		name := "HEALTHD_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		value := getenv(name)
+		if port := getenv("PORT"); f.Name == "addr" && value == "" && port != "" {
+			name, value = "PORT", ":"+port
+		}
+		if given[f.Name] || value == "" || f.Name == "version" {
+			return
+		}
+		if err := flags.Set(f.Name, value); err != nil {
+			mistakes = append(mistakes, fmt.Errorf("invalid value %q for %s: %w", value, name, err))
+		}
+	})
+	return mistakes
+}
+
+// arguments takes what stands after the flags. It is not repeated in an error:
+// a misplaced secret may be among it.
+func (c *Config) arguments(args []string) error {
+	switch {
+	case len(args) == 0:
+		return nil
+	case !c.Probe:
+		return errors.New(`unexpected argument: healthd takes flags only, or "probe" as its first word`)
+	case len(args) > 1:
+		return errors.New("unexpected argument: healthd probe takes one URL, after the flags")
+	}
+	u, err := url.Parse(args[0])
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
+		return errors.New("the URL to probe must be http://host... or https://host...")
+	}
+	if u.User != nil {
+		return errors.New("the URL to probe must not hold a user or a password")
+	}
+	c.URL = args[0]
+	return nil
+}
+
+func address(dst *string) func(string) error {
+	return func(s string) error {
+		host, port, err := net.SplitHostPort(s)
+		if err == nil {
+			_, err = strconv.ParseUint(port, 10, 16)
+		}
+		if err == nil && strings.Trim(host, "0123456789.") == "" && host != "" {
+			_, err = netip.ParseAddr(host)
+		}
+		if err != nil || strings.ContainsAny(host, " /@") {
+			return errors.New("use host:port or :port, such as :8080")
+		}
+		*dst = s
+		return nil
+	}
+}
+
+func duration(dst *time.Duration, least time.Duration) func(string) error {
+	return func(s string) error {
+		d, err := time.ParseDuration(s)
+		if err != nil {
+			return errors.New("use a number and a unit, such as 5s or 500ms")
+		}
+		if d < least {
+			return errors.New("use a longer time")
+		}
+		*dst = d
+		return nil
+	}
+}
+
+func boolean(dst *bool) func(string) error {
+	return func(s string) (err error) {
+		if *dst, err = strconv.ParseBool(s); err != nil {
+			return errors.New("use true or false")
+		}
+		return nil
+	}
+}
+
+// oneLine joins the mistakes, so that a log keeps them together.
+func oneLine(mistakes []error) error {
+	if len(mistakes) == 0 {
+		return nil
+	}
+	var text []string
+	for _, err := range mistakes {
+		text = append(text, err.Error())
+	}
+	return errors.New(strings.Join(text, "; "))
+}

@@ -1,0 +1,170 @@
+// Package server runs one net/http server: it listens, holds strangers to
+// limits, and leaves without cutting anyone off. It knows no route.
+package server
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+const (
+	headerTimeout = 5 * time.Second
+	// idleTimeout is longer than the 60 s of AWS's balancers and the 600 s of
+	// Google's: the balancer closes first, so that no request of its meets a
+	// connection that is being closed here.
+	idleTimeout = 620 * time.Second
+	// requestTimeout bounds a whole request, an answer, and the wait for what
+	// is in flight when the server stops.
+	requestTimeout = 10 * time.Second
+	// settle is how long a request that has reached the machine may take to
+	// reach the server.
+	settle         = 100 * time.Millisecond
+	maxHeaderBytes = 16 << 10
+	memoryLimit    = 40 << 20
+)
+
+// Server is the configuration of [Server.Run]. Handler and Log are required.
+type Server struct {
+	Handler http.Handler
+	Log     *slog.Logger
+	// Drain is how long to keep serving after SIGTERM.
+	Drain time.Duration
+	// OnStop, if set, is called once, when the first signal comes and before
+	// any waiting.
+	OnStop func()
+	// Verbose logs every request.
+	Verbose bool
+}
+
+// Run listens on addr (host:port, see [net.Listen]) and serves until SIGTERM,
+// SIGINT or the end of ctx, which counts as SIGINT. It returns nil once the
+// server has stopped as asked, and otherwise why it could not listen or serve.
+//
+// After the first signal the next one ends the process.
+func (s *Server) Run(ctx context.Context, addr string) error {
+	// Before the socket exists: whoever has seen the port open may signal.
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	defer signal.Stop(signals)
+
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return err
+	}
+	if debug.SetMemoryLimit(-1) == math.MaxInt64 { // GOMEMLIMIT is not set
+		debug.SetMemoryLimit(memoryLimit)
+	}
+	var (
+		open     = newConns()
+		stopping atomic.Bool
+		served   = make(chan error, 1)
+	)
+	srv := s.httpServer(open, &stopping)
+	s.Log.Info("listening", "addr", l.Addr().String())
+	go func() { served <- srv.Serve(listener{l.(*net.TCPListener), open}) }()
+
+	cause := os.Interrupt
+	select {
+	case err := <-served:
+		return err
+	case cause = <-signals:
+	case <-ctx.Done():
+	}
+	// From here on a signal has the system's own effect: it ends the process.
+	if signal.Stop(signals); len(signals) > 0 {
+		return errors.New("a second signal came at once")
+	}
+	stopping.Store(true)
+	if s.OnStop != nil {
+		s.OnStop()
+	}
+	drain := s.Drain
+	if cause == os.Interrupt {
+		drain = 0
+	}
+	s.Log.Info("draining", "signal", cause.String(), "for", drain.String())
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	case <-time.After(drain):
+	}
+	l.Close()
+	<-served // every connection that was accepted is in open now
+	s.finish(srv, open, cause != os.Interrupt)
+	s.Log.Info("stopped")
+	return nil
+}
+
+// finish waits for the requests that are on their way or being answered,
+// requestTimeout at the most, and closes every connection. If silent is set it
+// also waits for the connections that have sent nothing yet (until
+// headerTimeout ends them).
+//
+// [http.Server.Shutdown] alone drops a request whose header it has just read
+// or is still reading; here it finds nothing left but idle connections.
+func (s *Server) finish(srv *http.Server, open *conns, silent bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
+	defer cancel()
+	// A request that is in the socket and not yet read shows in no state.
+	for wait := settle; ; wait = settle / 10 {
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+			if open.waiting(silent) > 0 {
+				continue
+			}
+		}
+		break
+	}
+	open.closeNew()
+	if err := srv.Shutdown(ctx); err != nil {
+		s.Log.Warn("connections cut off", "count", open.waiting(true), "after", requestTimeout.String())
+		srv.Close()
+	}
+}
+
+// httpServer returns the server with every limit set.
+func (s *Server) httpServer(open *conns, stopping *atomic.Bool) *http.Server {
+	handler := s.Handler
+	if s.Verbose {
+		handler = logged(s.Log, handler)
+	}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Server{
+		Handler:                      limited(open, stopping, handler),
+		Protocols:                    protocols,
+		ReadHeaderTimeout:            headerTimeout,
+		ReadTimeout:                  requestTimeout,
+		WriteTimeout:                 requestTimeout,
+		IdleTimeout:                  idleTimeout,
+		MaxHeaderBytes:               maxHeaderBytes,
+		DisableGeneralOptionsHandler: true,
+		ConnState:                    open.note,
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, connKey{}, c)
+		},
+		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelWarn),
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams:          100,
+			MaxDecoderHeaderTableSize:     256,
+			MaxReadFrameSize:              16 << 10,
+			MaxReceiveBufferPerConnection: 64 << 10,
+			MaxReceiveBufferPerStream:     16 << 10,
+			WriteByteTimeout:              requestTimeout,
+		},
+	}
+}
