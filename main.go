@@ -61,10 +61,8 @@ func ask(ctx context.Context, cfg config.Config, stdout io.Writer) int {
 
 func serve(ctx context.Context, cfg config.Config, log *slog.Logger) int {
 	health := newHealth()
-	mux := http.NewServeMux()
-	mux.Handle("GET /health", health)
 	srv := server.Server{
-		Handler: mux,
+		Handler: routes(health),
 		Log:     log,
 		Drain:   cfg.Drain,
 		OnStop:  health.drain,
@@ -75,4 +73,10 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) int {
 		return 1
 	}
 	return 0
+}
+
+func routes(health http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /health", health)
+	return mux
 }

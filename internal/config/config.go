@@ -64,12 +64,15 @@ func environment(flags *flag.FlagSet, getenv func(string) string) (mistakes []er
 	given := make(map[string]bool)
 	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	flags.VisitAll(func(f *flag.Flag) {
+		if given[f.Name] || f.Name == "version" {
+			return
+		}
 		name := "HEALTHD_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
 		value := getenv(name)
 		if port := getenv("PORT"); f.Name == "addr" && value == "" && port != "" {
 			name, value = "PORT", ":"+port
 		}
-		if given[f.Name] || value == "" || f.Name == "version" {
+		if value == "" {
 			return
 		}
 		if err := flags.Set(f.Name, value); err != nil {

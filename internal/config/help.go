@@ -23,7 +23,7 @@ an empty variable is an unset one. Durations are a number and a unit: 500ms,
   -version                             print the version and exit
   -h                                   print this page and exit
 
-Go's runtime reads GOMEMLIMIT too: the soft memory limit, 40MiB if it is not set.
+GOMEMLIMIT, which Go's runtime reads, is the soft memory limit (default 40MiB).
 
 signals:
   SIGTERM   answer "draining" for -drain, then finish what is in flight (10s at

@@ -35,9 +35,9 @@ const maxEvicted = 8
 
 // conns is the set of open connections, made by newConns.
 type conns struct {
-	mu   sync.Mutex
-	list list.List // of *conn, the one whose state changed longest ago first
-	cost int
+	mu      sync.Mutex
+	list    list.List // of *conn, the one whose state changed longest ago first
+	cost    int
 	evicted int       // closed to make room, not yet gone
 	fewer   sync.Cond // evicted went down
 }

@@ -1,0 +1,137 @@
+package config
+
+import (
+	"errors"
+	"flag"
+	"maps"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+func parse(args string, env map[string]string) (Config, error) {
+	return Parse(strings.Fields(args), func(k string) string { return env[k] })
+}
+
+func TestSettings(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		args string
+		env  map[string]string
+		want func(c *Config)
+	}{
+		{"defaults", "", nil, func(c *Config) {}},
+		{"flags", "-addr 127.0.0.1:1 -drain 2m -timeout=20ms -verbose", nil, func(c *Config) {
+			c.Addr, c.Drain, c.Timeout, c.Verbose = "127.0.0.1:1", 2*time.Minute, 20*time.Millisecond, true
+		}},
+		{"variables", "", map[string]string{
+			"HEALTHD_ADDR": "[::1]:1", "HEALTHD_DRAIN": "2m", "HEALTHD_TIMEOUT": "20ms", "HEALTHD_VERBOSE": "true",
+		}, func(c *Config) {
+			c.Addr, c.Drain, c.Timeout, c.Verbose = "[::1]:1", 2*time.Minute, 20*time.Millisecond, true
+		}},
+		{"a flag wins over its variable, right or wrong", "-addr :1 -drain 0 -verbose=false", map[string]string{
+			"HEALTHD_ADDR": "nonsense", "HEALTHD_DRAIN": "-1s", "HEALTHD_VERBOSE": "1",
+		}, func(c *Config) { c.Addr, c.Drain = ":1", 0 }},
+		{"an empty variable is unset", "", map[string]string{"HEALTHD_ADDR": "", "HEALTHD_DRAIN": "", "PORT": ""}, func(c *Config) {}},
+		{"PORT is the port", "", map[string]string{"PORT": "5000"}, func(c *Config) { c.Addr = ":5000" }},
+		{"HEALTHD_ADDR wins over PORT", "", map[string]string{"PORT": "x", "HEALTHD_ADDR": ":1"}, func(c *Config) { c.Addr = ":1" }},
+		{"a host name", "-addr localhost:0", nil, func(c *Config) { c.Addr = "localhost:0" }},
+		{"probe", "probe -addr :1", nil, func(c *Config) { c.Probe, c.Addr = true, ":1" }},
+		{"probe of a URL", "probe https://a.example/x?y=z", nil, func(c *Config) { c.Probe, c.URL = true, "https://a.example/x?y=z" }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			want := Config{Addr: ":8080", Drain: 5 * time.Second, Timeout: time.Second}
+			tt.want(&want)
+			got, err := parse(tt.args, tt.env)
+			if err != nil || got != want {
+				t.Errorf("got %+v, %v; want %+v", got, err, want)
+			}
+		})
+	}
+}
+
+func TestMistakesAreNamedInOneLine(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		args string
+		env  map[string]string
+		want string // in the error
+	}{
+		{"-nope", nil, "-nope"},
+		{"-addr", nil, "-addr"},
+		{"serve", nil, "unexpected argument"},
+		{"-verbose probe", nil, `"probe" as its first word`},
+		{"-addr 8080", nil, "-addr: use host:port"},
+		{"-addr localhost", nil, "-addr: use host:port"},
+		{"-addr :99999", nil, "-addr: use host:port"},
+		{"-addr :-1", nil, "-addr: use host:port"},
+		{"-addr :http", nil, "-addr: use host:port"},
+		{"-addr http://localhost:8080", nil, "-addr: use host:port"},
+		{"-addr 256.0.0.1:80", nil, "-addr: use host:port"},
+		{"-addr=", nil, "-addr: use host:port"},
+		{"", map[string]string{"HEALTHD_ADDR": "x"}, "HEALTHD_ADDR: use host:port"},
+		{"", map[string]string{"PORT": "http"}, "PORT: use host:port"},
+		{"-drain 5", nil, "-drain: use a number and a unit"},
+		{"-drain -1s", nil, "-drain: use a longer time"},
+		{"-timeout 0", nil, "-timeout: use a longer time"},
+		{"", map[string]string{"HEALTHD_TIMEOUT": "-1s"}, "HEALTHD_TIMEOUT: use a longer time"},
+		{"-verbose=yes", nil, "-verbose: use true or false"},
+		{"", map[string]string{"HEALTHD_VERBOSE": "on"}, "HEALTHD_VERBOSE: use true or false"},
+		{"", map[string]string{"HEALTHD_DRAIN": "a", "PORT": "b"}, "PORT"},
+		{"", map[string]string{"HEALTHD_DRAIN": "a", "PORT": "b"}, "HEALTHD_DRAIN"},
+		{"probe localhost:8080", nil, "must be http://"},
+		{"probe http://", nil, "must be http://"},
+		{"probe ftp://a/", nil, "must be http://"},
+		{"probe http://a/ http://b/", nil, "one URL"},
+		{"probe http://a/ -timeout 1s", nil, "one URL, after the flags"},
+	} {
+		t.Run(tt.args, func(t *testing.T) {
+			_, err := parse(tt.args, tt.env)
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Fatalf("got %v, want %q in it", err, tt.want)
+			}
+			if strings.Contains(err.Error(), "\n") {
+				t.Errorf("more than one line: %q", err)
+			}
+		})
+	}
+}
+
+func TestAnErrorDoesNotRepeatAMisplacedSecret(t *testing.T) {
+	t.Parallel()
+	for _, args := range []string{"user:s3cret", "-basic=user:s3cret", "probe http://user:s3cret@a/", "probe s3cret", "probe http://a/ s3cret"} {
+		if _, err := parse(args, nil); err == nil || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%s: %v", args, err)
+		}
+	}
+}
+
+func TestHelpListsEverySettingAndNoOther(t *testing.T) {
+	t.Parallel()
+	if _, err := parse("-h", nil); !errors.Is(err, flag.ErrHelp) {
+		t.Fatalf("-h gave %v", err)
+	}
+	asked := map[string]bool{}
+	Parse(nil, func(k string) string { asked[k] = true; return "" })
+	told := map[string]bool{}
+	for _, name := range regexp.MustCompile(`HEALTHD_[A-Z_]+|\bPORT\b`).FindAllString(Help, -1) {
+		told[name] = true
+	}
+	if !maps.Equal(asked, told) {
+		t.Errorf("help tells of %v, Parse asks for %v", told, asked)
+	}
+	for line := range strings.Lines(Help) {
+		if len(line) > 81 {
+			t.Errorf("wider than a terminal: %q", line)
+		}
+	}
+}
+
+func TestVersionNeedsNoOtherSetting(t *testing.T) {
+	t.Parallel()
+	if c, err := parse("-version", map[string]string{"HEALTHD_DRAIN": "nonsense"}); err != nil || !c.Version {
+		t.Errorf("got %+v, %v", c, err)
+	}
+}

@@ -1,0 +1,74 @@
+package server
+
+import (
+	"net"
+	"net/http"
+	"testing"
+)
+
+// open adds a connection that costs nothing but its place.
+func (s *conns) open(t *testing.T) *conn {
+	t.Helper()
+	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	client := dial(t, l.Addr().String())
+	t.Cleanup(func() { client.Close() })
+	c, err := (listener{l, s}).Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.note(c, http.StateNew)
+	return c.(*conn)
+}
+
+func TestTheMostExpensiveConnectionMakesRoom(t *testing.T) {
+	t.Parallel()
+	s := newConns()
+	idle, fresh, greedy, young := s.open(t), s.open(t), s.open(t), s.open(t)
+	s.note(idle, http.StateActive)
+	s.note(idle, http.StateIdle)
+	s.charge(greedy, 16<<10*costHeader)
+	for _, tt := range []struct {
+		name string
+		want *conn
+	}{
+		{"what holds the most goes first", greedy},
+		{"then the older of those that never asked", fresh},
+		{"then the younger of those", young},
+		{"and last the one that asked", idle},
+	} {
+		s.charge(tt.want, 0) // a no-op: room is made only when it is needed
+		if tt.want.element == nil {
+			t.Fatalf("%s: gone before its turn", tt.name)
+		}
+		need := budget - s.cost + 1
+		s.cost += need
+		s.charge(tt.want, 0)
+		s.cost -= need
+		if tt.want.element != nil {
+			t.Errorf("%s: still there", tt.name)
+		}
+	}
+	if s.list.Len() != 0 || s.cost != 0 {
+		t.Errorf("%d connections and %d bytes are left", s.list.Len(), s.cost)
+	}
+}
+
+func TestAHeaderIsChargedForUntilItIsAnswered(t *testing.T) {
+	t.Parallel()
+	s := newConns()
+	c := s.open(t)
+	s.charge(c, 1000*costHeader)
+	s.note(c, http.StateActive)
+	s.note(c, http.StateIdle)
+	if c.cost != costConn || s.cost != costConn {
+		t.Errorf("an idle connection is charged %d of %d, want %d", c.cost, s.cost, costConn)
+	}
+	s.note(c, http.StateClosed)
+	if s.cost != 0 {
+		t.Errorf("%d bytes are charged to nobody", s.cost)
+	}
+}
