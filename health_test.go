@@ -4,13 +4,22 @@ import (
 	"bufio"
 	"context"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"healthd/internal/config"
 )
+
+// handler is what an unlocked healthd serves.
+func handler(h *health) http.Handler {
+	handler, _ := routes(config.Config{}, h, slog.New(slog.DiscardHandler))
+	return handler
+}
 
 func TestHealthAnswersToTheByte(t *testing.T) {
 	t.Parallel()
@@ -31,7 +40,7 @@ func TestHealthAnswersToTheByte(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := httptest.NewRecorder()
-			routes(tt.health).ServeHTTP(w, httptest.NewRequest(tt.method, "/health?a=b;c", nil))
+			handler(tt.health).ServeHTTP(w, httptest.NewRequest(tt.method, "/health?a=b;c", nil))
 			if w.Code != tt.code || w.Body.String() != tt.body {
 				t.Errorf("got %d %q, want %d %q", w.Code, w.Body, tt.code, tt.body)
 			}
@@ -67,7 +76,7 @@ func TestOtherMethodsAndPathsAreRefused(t *testing.T) {
 	} {
 		t.Run(tt.method+" "+tt.path, func(t *testing.T) {
 			w := httptest.NewRecorder()
-			routes(newHealth()).ServeHTTP(w, httptest.NewRequest(tt.method, tt.path, nil))
+			handler(newHealth()).ServeHTTP(w, httptest.NewRequest(tt.method, tt.path, nil))
 			if w.Code != tt.code || w.Header().Get("Allow") != tt.allow {
 				t.Errorf("got %d, Allow %q; want %d, %q", w.Code, w.Header().Get("Allow"), tt.code, tt.allow)
 			}

@@ -10,10 +10,17 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
 
+	"healthd/internal/auth"
 	"healthd/internal/config"
 	"healthd/internal/probe"
+	"healthd/internal/reload"
 	"healthd/internal/server"
+	"healthd/internal/throttle"
 )
 
 // version is set by the linker: -ldflags "-X main.version=v1.2.3".
@@ -27,9 +34,10 @@ func main() {
 // the exit code: 0 done or stopped as asked, 1 failed, 2 wrong usage. The end
 // of ctx stops a server as SIGINT does.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
-	log := slog.New(slog.NewTextHandler(stderr, nil))
+	log := slog.New(throttle.New(slog.NewTextHandler(stderr, nil)))
 	slog.SetDefault(log) // net/http's client writes to package log
-	cfg, err := config.Parse(args, getenv)
+	parse := func() (config.Config, error) { return config.Parse(args, getenv) }
+	cfg, err := parse()
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprint(stdout, config.Help)
@@ -41,17 +49,18 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		fmt.Fprintf(stdout, "healthd %s\n", version)
 		return 0
 	case cfg.Probe:
-		return ask(ctx, cfg, stdout)
+		return ask(ctx, cfg, parse, stdout)
 	}
 	return serve(ctx, cfg, log)
 }
 
-func ask(ctx context.Context, cfg config.Config, stdout io.Writer) int {
-	p := probe.Probe{URL: cfg.URL, Timeout: cfg.Timeout}
-	if p.URL == "" {
-		p.URL, p.Addr = "http://localhost/health", cfg.Addr
+// ask probes. Settings that changed since they were read, as when a Secret is
+// being rotated, get a second try.
+func ask(ctx context.Context, cfg config.Config, reread func() (config.Config, error), stdout io.Writer) int {
+	ok, line := question(cfg).Do(ctx)
+	if next, err := reread(); !ok && err == nil && !reflect.DeepEqual(next, cfg) {
+		ok, line = question(next).Do(ctx)
 	}
-	ok, line := p.Do(ctx)
 	fmt.Fprintln(stdout, line)
 	if !ok {
 		return 1
@@ -59,24 +68,79 @@ func ask(ctx context.Context, cfg config.Config, stdout io.Writer) int {
 	return 0
 }
 
+// question is what a probe asks, with the first method's first credential.
+func question(cfg config.Config) probe.Probe {
+	p := probe.Probe{URL: cfg.URL, Timeout: cfg.Timeout}
+	if cfg.URL == "" {
+		p.URL, p.Addr = "http://localhost/health", cfg.Addr
+		if cfg.TLSCert != "" {
+			p.URL, p.Pin = "https://localhost/health", cfg.Certificate.Certificate[0]
+		}
+	}
+	if len(cfg.Auth) > 0 {
+		p.Header = auth.Header(cfg.Auth[0], cfg.Secrets[cfg.Auth[0]].Lines[0], time.Now())
+	}
+	return p
+}
+
 func serve(ctx context.Context, cfg config.Config, log *slog.Logger) int {
 	health := newHealth()
+	mux, looks := routes(cfg, health, log)
 	srv := server.Server{
-		Handler: routes(health),
+		Handler: mux,
 		Log:     log,
 		Drain:   cfg.Drain,
 		OnStop:  health.drain,
 		Verbose: cfg.Verbose,
 	}
-	if err := srv.Run(ctx, cfg.Addr); err != nil {
+	if cfg.TLSCert != "" {
+		srv.Certificate = reload.New(cfg.Certificate, log, config.ParseCertificate, cfg.TLSCert, cfg.TLSKey)
+		looks = append(looks, srv.Certificate.Look)
+	}
+	if cfg.Clear() {
+		log.Warn("credentials cross the network in clear text; set -tls-cert and -tls-key, or listen on loopback")
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() { reload.Watch(ctx, looks...) })
+	err := srv.Run(ctx, cfg.Addr)
+	cancel()
+	watching.Wait()
+	if err != nil {
 		log.Error("cannot serve", "err", err)
 		return 1
 	}
 	return 0
 }
 
-func routes(health http.Handler) http.Handler {
+// routes returns the handler of every path, locked as cfg says, and the looks
+// at the credential files.
+func routes(cfg config.Config, health http.Handler, log *slog.Logger) (handler http.Handler, looks []func() bool) {
+	methods := make(map[string]auth.Method)
+	for name, secret := range cfg.Secrets {
+		methods[name] = auth.New(name, log, secret.Lines, secret.Parse, secret.Files...)
+		looks = append(looks, methods[name].Look)
+	}
+	guard := func(names ...string) (g auth.Guard) {
+		g.Log = log
+		for _, name := range names {
+			if m := methods[name]; m != nil && !slices.Contains(g.Methods, m) {
+				g.Methods = append(g.Methods, m)
+			}
+		}
+		return g
+	}
 	mux := http.NewServeMux()
+	if g := guard(cfg.Auth...); len(g.Methods) > 0 {
+		health = g.Handler(health)
+	}
 	mux.Handle("GET /health", health)
-	return mux
+	if jwt, on := methods["jwt"].(auth.JWT); on {
+		names := append(slices.Clone(cfg.Auth), "basic", "aksk")
+		names = slices.DeleteFunc(names, func(name string) bool { return name == "jwt" })
+		if g := guard(names...); len(g.Methods) > 0 {
+			mux.Handle("POST /token", jwt.Token(g))
+		}
+	}
+	return mux, looks
 }

@@ -3,6 +3,7 @@
 package config
 
 import (
+	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
@@ -25,6 +26,20 @@ type Config struct {
 	Drain   time.Duration // how long to answer "draining" after SIGTERM, 0 or more
 	Timeout time.Duration // of a probe, more than 0
 	Verbose bool          // log every request
+
+	Auth    []string          // methods that lock /health, in the order named: basic, aksk, jwt
+	Secrets map[string]Secret // by method: those of Auth, and those of the token endpoint
+
+	TLSCert, TLSKey string // PEM files; both or neither
+	Certificate     tls.Certificate
+}
+
+// Clear reports whether credentials will cross a network in clear text.
+func (c Config) Clear() bool {
+	host, _, _ := net.SplitHostPort(c.Addr)
+	ip, err := netip.ParseAddr(host)
+	local := host == "localhost" || err == nil && ip.IsLoopback()
+	return len(c.Auth) > 0 && c.TLSCert == "" && !local
 }
 
 // Parse reads args, the command line without the program's name, and the
@@ -43,6 +58,9 @@ func Parse(args []string, getenv func(string) string) (Config, error) {
 	flags.Func("drain", "", duration(&c.Drain, 0))
 	flags.Func("timeout", "", duration(&c.Timeout, 1))
 	flags.BoolFunc("verbose", "", boolean(&c.Verbose))
+	flags.Func("auth", "", c.methods)
+	flags.StringVar(&c.TLSCert, "tls-cert", "", "")
+	flags.StringVar(&c.TLSKey, "tls-key", "", "")
 	flags.BoolVar(&c.Version, "version", false, "")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return c, err
@@ -53,9 +71,9 @@ func Parse(args []string, getenv func(string) string) (Config, error) {
 		return c, nil
 	}
 	mistakes := environment(flags, getenv)
-	if err := c.arguments(flags.Args()); err != nil {
-		mistakes = append(mistakes, err)
-	}
+	mistakes = append(mistakes, c.arguments(flags.Args()))
+	mistakes = append(mistakes, c.secrets(getenv)...)
+	mistakes = append(mistakes, c.certificate())
 	return c, oneLine(mistakes)
 }
 
@@ -146,12 +164,8 @@ func boolean(dst *bool) func(string) error {
 
 // oneLine joins the mistakes, so that a log keeps them together.
 func oneLine(mistakes []error) error {
-	if len(mistakes) == 0 {
-		return nil
+	if err := errors.Join(mistakes...); err != nil {
+		return errors.New(strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
-	var text []string
-	for _, err := range mistakes {
-		text = append(text, err.Error())
-	}
-	return errors.New(strings.Join(text, "; "))
+	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"maps"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -42,10 +43,10 @@ func TestSettings(t *testing.T) {
 		{"probe of a URL", "probe https://a.example/x?y=z", nil, func(c *Config) { c.Probe, c.URL = true, "https://a.example/x?y=z" }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			want := Config{Addr: ":8080", Drain: 5 * time.Second, Timeout: time.Second}
+			want := Config{Addr: ":8080", Drain: 5 * time.Second, Timeout: time.Second, Secrets: map[string]Secret{}}
 			tt.want(&want)
 			got, err := parse(tt.args, tt.env)
-			if err != nil || got != want {
+			if err != nil || !reflect.DeepEqual(got, want) {
 				t.Errorf("got %+v, %v; want %+v", got, err, want)
 			}
 		})

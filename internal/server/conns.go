@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"container/list"
 	"context"
+	"crypto/tls"
 	"net"
 	"net/http"
 	"sync"
@@ -20,6 +21,7 @@ const (
 	budget     = 20 << 20 // leaves room for garbage in memoryLimit
 	costConn   = 16 << 10 // an open connection: its buffers and a goroutine
 	costNew    = 1        // one that never asked goes before one that did
+	costTLS    = 32 << 10 // what TLS adds to a connection
 	costHeader = 6        // each byte of a header of many short lines
 	costHTTP2  = 80 << 10 // an HTTP/2 connection: frames, tables, goroutines
 	costStream = 64 << 10 // an HTTP/2 request with a 16 KiB header
@@ -42,12 +44,13 @@ type conns struct {
 	fewer   sync.Cond // evicted went down
 }
 
-// conn is a connection with what net/http does not tell of it. All but the
-// first two fields are guarded by set.mu.
+// conn is a connection with what net/http does not tell of it.
 type conn struct {
 	*net.TCPConn
 	set *conns
+	tls bool
 
+	// The rest is guarded by set.mu.
 	element *list.Element // nil while not in the set
 	state   http.ConnState
 	cost    int
@@ -68,6 +71,7 @@ type connKey struct{}
 type listener struct {
 	*net.TCPListener
 	set *conns
+	tls bool
 }
 
 // Accept waits while evicted connections hold memory: they need nothing but
@@ -82,7 +86,7 @@ func (l listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &conn{TCPConn: c, set: l.set}, nil
+	return &conn{TCPConn: c, set: l.set, tls: l.tls}, nil
 }
 
 // Read charges the connection for what the client sends, and notes whether it
@@ -94,7 +98,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	}
 	c.set.mu.Lock()
 	defer c.set.mu.Unlock()
-	if c.state == http.StateNew && !c.spoke && bytes.HasPrefix(p[:n], []byte("PRI ")) {
+	if !c.tls && c.state == http.StateNew && !c.spoke && bytes.HasPrefix(p[:n], []byte("PRI ")) {
 		c.http2 = true
 		c.set.charge(c, costHTTP2)
 	}
@@ -119,16 +123,31 @@ func (s *conns) stream(ctx context.Context) (done func()) {
 	return func() { charge(-costStream) }
 }
 
+// beneath returns the *conn that nc is or that carries its TLS.
+func beneath(nc net.Conn) *conn {
+	if overTLS, ok := nc.(*tls.Conn); ok {
+		nc = overTLS.NetConn()
+	}
+	return nc.(*conn)
+}
+
 // note is the http.Server's ConnState hook.
 func (s *conns) note(nc net.Conn, state http.ConnState) {
-	c := nc.(*conn)
+	c := beneath(nc)
+	// Asked for before the lock: a handshake reads under a lock of its own.
+	overTLS, _ := nc.(*tls.Conn)
+	http2 := overTLS != nil && state == http.StateActive && overTLS.ConnectionState().NegotiatedProtocol == "h2"
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c.state = state
+	if http2 && !c.http2 {
+		c.http2 = true
+		s.charge(c, costHTTP2)
+	}
 	switch {
 	case state == http.StateNew:
 		c.element = s.list.PushBack(c)
-		s.charge(c, costConn+costNew)
+		s.charge(c, c.base()+costNew)
 	case c.element == nil: // evicted
 		if state == http.StateClosed {
 			s.evicted--
@@ -138,11 +157,19 @@ func (s *conns) note(nc net.Conn, state http.ConnState) {
 		s.remove(c)
 	case state == http.StateIdle && !c.http2:
 		c.spoke = false
-		s.charge(c, costConn-c.cost)
+		s.charge(c, c.base()-c.cost)
 		fallthrough
 	default:
 		s.list.MoveToBack(c.element)
 	}
+}
+
+// base is the cost of an HTTP/1 connection without a request.
+func (c *conn) base() int {
+	if c.tls {
+		return costConn + costTLS
+	}
+	return costConn
 }
 
 // charge adds n to the cost of c and makes room for it.
@@ -181,13 +208,14 @@ func (s *conns) crowded() bool {
 // waiting counts the connections that a stopping server still waits for:
 // those with a request on its way or being answered and, if silent is set,
 // those that may be about to send their first. What an HTTP/2 client sends
-// between requests (a PING, say) is no request.
+// between requests (a PING, say) is no request, and neither is a TLS handshake.
 func (s *conns) waiting(silent bool) (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for e := s.list.Front(); e != nil; e = e.Next() {
 		c := e.Value.(*conn)
-		if c.state == http.StateActive || c.spoke && !c.http2 || silent && c.state == http.StateNew {
+		asking := c.spoke && !c.http2 && !(c.tls && c.state == http.StateNew)
+		if c.state == http.StateActive || asking || silent && c.state == http.StateNew {
 			n++
 		}
 	}

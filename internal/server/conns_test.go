@@ -16,7 +16,7 @@ func (s *conns) open(t *testing.T) *conn {
 	defer l.Close()
 	client := dial(t, l.Addr().String())
 	t.Cleanup(func() { client.Close() })
-	c, err := (listener{l, s}).Accept()
+	c, err := (listener{l, s, false}).Accept()
 	if err != nil {
 		t.Fatal(err)
 	}

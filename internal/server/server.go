@@ -4,6 +4,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"math"
@@ -15,6 +16,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"healthd/internal/reload"
 )
 
 const (
@@ -44,6 +47,9 @@ type Server struct {
 	OnStop func()
 	// Verbose logs every request.
 	Verbose bool
+	// Certificate, if set, makes the server speak TLS, and is looked at anew in
+	// every handshake.
+	Certificate *reload.Value[tls.Certificate]
 }
 
 // Run listens on addr (host:port, see [net.Listen]) and serves until SIGTERM,
@@ -71,7 +77,14 @@ func (s *Server) Run(ctx context.Context, addr string) error {
 	)
 	srv := s.httpServer(open, &stopping)
 	s.Log.Info("listening", "addr", l.Addr().String())
-	go func() { served <- srv.Serve(listener{l.(*net.TCPListener), open}) }()
+	l = listener{l.(*net.TCPListener), open, s.Certificate != nil}
+	go func() {
+		if s.Certificate == nil {
+			served <- srv.Serve(l)
+		} else {
+			served <- srv.ServeTLS(l, "", "")
+		}
+	}()
 
 	cause := os.Interrupt
 	select {
@@ -144,7 +157,7 @@ func (s *Server) httpServer(open *conns, stopping *atomic.Bool) *http.Server {
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
-	return &http.Server{
+	srv := &http.Server{
 		Handler:                      limited(open, stopping, handler),
 		Protocols:                    protocols,
 		ReadHeaderTimeout:            headerTimeout,
@@ -155,7 +168,7 @@ func (s *Server) httpServer(open *conns, stopping *atomic.Bool) *http.Server {
 		DisableGeneralOptionsHandler: true,
 		ConnState:                    open.note,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, connKey{}, c)
+			return context.WithValue(ctx, connKey{}, beneath(c))
 		},
 		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelWarn),
 		HTTP2: &http.HTTP2Config{
@@ -167,4 +180,8 @@ func (s *Server) httpServer(open *conns, stopping *atomic.Bool) *http.Server {
 			WriteByteTimeout:              requestTimeout,
 		},
 	}
+	if s.Certificate != nil {
+		srv.TLSConfig = tlsConfig(s.Certificate)
+	}
+	return srv
 }

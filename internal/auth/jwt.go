@@ -1,0 +1,218 @@
+package auth
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"io"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"healthd/internal/reload"
+)
+
+// A token is a JWS in compact form (RFC 7515, section 7.1) whose payload is a
+// JWT claims set (RFC 7519), signed with HS256 and nothing else (RFC 8725,
+// section 3.1). The signature is checked first: of what a stranger without the
+// key sends, nothing is parsed but the base64url.
+
+// JWT admits the bearer of a token: "Authorization: Bearer <token>" (RFC 6750)
+// or the token alone.
+type JWT struct {
+	// Keys verify, every one of them, and the first signs; at least 32 bytes each
+	// (RFC 7518, section 3.2).
+	Keys *reload.Value[[]string]
+	// Now is the clock.
+	Now func() time.Time
+}
+
+func (m JWT) check(r *http.Request) (string, error) {
+	values := r.Header["Authorization"]
+	if len(values) > 1 {
+		return "", errAmbiguous
+	}
+	token, sent := bearer(r.Header.Get("Authorization"))
+	if !sent {
+		return "", errMissing
+	}
+	return "", Verify(token, m.Keys.Get(), m.Now())
+}
+
+// bearer returns the token of an Authorization header. One of another scheme
+// carries none.
+func bearer(authorization string) (token string, sent bool) {
+	scheme, rest, found := strings.Cut(authorization, " ")
+	switch {
+	case strings.EqualFold(scheme, "Bearer"):
+		token = strings.Trim(rest, " ")
+	case !found && !isBasic(scheme):
+		token = scheme
+	}
+	return token, token != ""
+}
+
+func (m JWT) Look() bool { return m.Keys.Look() }
+
+// refusal is a 403, as the clients of old expect, with the challenge that
+// RFC 6750, section 3, wants with a 401.
+func (m JWT) refusal(err error) refusal {
+	if err == errMissing {
+		return refusal{"jwt", http.StatusForbidden, "Bearer", `{"message":"Token is missing!"}`}
+	}
+	return refusal{"jwt", http.StatusForbidden, `Bearer error="invalid_token"`, `{"message":"Token is invalid!"}`}
+}
+
+var (
+	errForm      = errors.New("not three parts of base64url")
+	errSignature = errors.New("wrong signature")
+	errHeader    = errors.New("the header is not a JSON object with alg HS256 and without crit")
+	errClaims    = errors.New("the claims are not a JSON object of different names with a number exp")
+	errExpired   = errors.New("expired")
+	errEarly     = errors.New("not valid yet")
+)
+
+// Verify reports why token is not to be trusted at the time now, or nil. Every
+// key is tried.
+func Verify(token string, keys []string, now time.Time) error {
+	if strings.Count(token, ".") != 2 {
+		return errForm
+	}
+	dot := strings.LastIndexByte(token, '.')
+	head, payload, _ := strings.Cut(token[:dot], ".")
+	header, err1 := decode(head)
+	claims, err2 := decode(payload)
+	signature, err3 := decode(token[dot+1:])
+	if err1 != nil || err2 != nil || err3 != nil {
+		return errForm
+	}
+	signed := false
+	for _, key := range keys {
+		signed = hmac.Equal(signature, sign(token[:dot], key)) || signed
+	}
+	if !signed {
+		return errSignature
+	}
+	var alg string
+	fields, err := object(header)
+	if err != nil || json.Unmarshal(fields["alg"], &alg) != nil || alg != "HS256" || fields["crit"] != nil {
+		return errHeader
+	}
+	if fields, err = object(claims); err != nil {
+		return errClaims
+	}
+	return inTime(fields, now)
+}
+
+// inTime checks exp (RFC 7519, section 4.1.4), without which a token would hold
+// for ever, and nbf (section 4.1.5), with no leeway. Both count seconds, in any
+// JSON number: beyond the range of a float64 it is infinite, which is late.
+func inTime(claims map[string]json.RawMessage, now time.Time) error {
+	exp, err := number(claims["exp"])
+	if err != nil {
+		return errClaims
+	}
+	nbf := math.Inf(-1)
+	if raw, present := claims["nbf"]; present {
+		if nbf, err = number(raw); err != nil {
+			return errClaims
+		}
+	}
+	switch seconds := float64(now.UnixNano()) / 1e9; {
+	case seconds >= exp:
+		return errExpired
+	case seconds < nbf:
+		return errEarly
+	}
+	return nil
+}
+
+func number(raw json.RawMessage) (float64, error) {
+	if len(raw) == 0 || raw[0] != '-' && (raw[0] < '0' || raw[0] > '9') {
+		return 0, errClaims
+	}
+	f, err := strconv.ParseFloat(string(raw), 64)
+	if errors.Is(err, strconv.ErrRange) {
+		err = nil
+	}
+	return f, err
+}
+
+// decode takes base64url without padding (RFC 7515, section 2) in its one
+// canonical form. Go's decoder skips line ends wherever they stand.
+func decode(s string) ([]byte, error) {
+	if strings.ContainsAny(s, "\r\n") {
+		return nil, errForm
+	}
+	return base64.RawURLEncoding.Strict().DecodeString(s)
+}
+
+// object parses a JSON object into its members, whose names must differ even
+// when case is folded: parsers disagree about which of two would count (RFC
+// 8725, section 2.6; encoding/json takes either case for a struct's field).
+func object(data []byte) (map[string]json.RawMessage, error) {
+	d := json.NewDecoder(bytes.NewReader(data))
+	if start, err := d.Token(); err != nil || start != json.Delim('{') || !utf8.Valid(data) {
+		return nil, errClaims
+	}
+	members, folded := make(map[string]json.RawMessage), make(map[string]bool)
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return nil, err
+		}
+		var value json.RawMessage
+		if err := d.Decode(&value); err != nil {
+			return nil, err
+		}
+		fold := strings.ToLower(strings.ToUpper(name.(string)))
+		if folded[fold] {
+			return nil, errClaims
+		}
+		folded[fold] = true
+		members[name.(string)] = value
+	}
+	if _, err := d.Token(); err != nil {
+		return nil, err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return nil, errClaims
+	}
+	return members, nil
+}
+
+func sign(signed, key string) []byte {
+	mac := hmac.New(sha256.New, []byte(key))
+	io.WriteString(mac, signed)
+	return mac.Sum(nil)
+}
+
+// Mint returns a token for subject, issued at now and valid for ttl.
+func Mint(key, subject string, now time.Time, ttl time.Duration) string {
+	claims, _ := json.Marshal(struct {
+		Iat int64  `json:"iat"`
+		Exp int64  `json:"exp"`
+		Sub string `json:"sub"`
+	}{now.Unix(), now.Add(ttl).Unix(), subject})
+	encode := base64.RawURLEncoding.EncodeToString
+	signed := encode([]byte(`{"alg":"HS256","typ":"JWT"}`)) + "." + encode(claims)
+	return signed + "." + encode(sign(signed, key))
+}
+
+// TokenTTL is how long a token of the token endpoint is valid.
+const TokenTTL = 30 * time.Minute
+
+// Token answers POST /token with a token for whom guard admits.
+func (m JWT) Token(guard Guard) http.Handler {
+	return guard.handler(func(w http.ResponseWriter, r *http.Request, subject string) {
+		m.Look() // a new key signs at once
+		now := m.Now()
+		write(w, http.StatusOK, `{"token":"`+Mint(m.Keys.Get()[0], subject, now, TokenTTL)+`"}`)
+	})
+}

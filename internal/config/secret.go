@@ -1,0 +1,149 @@
+package config
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+)
+
+// Secret is the credentials of one kind. The first is the one to sign or to
+// probe with; every one is accepted.
+type Secret struct {
+	Lines []string // one credential each; none if the secret is not set
+	Files []string // where to re-read Lines: one path, or none if the environment holds them
+
+	isKey bool // of HS256; else a pair, name:secret
+}
+
+// check says what is wrong with a credential, and nothing of what it holds.
+func (s Secret) check(line string) error {
+	if s.isKey {
+		if len(line) < 32 { // RFC 7518, section 3.2
+			return fmt.Errorf("is %d bytes; HS256 needs at least 32 (openssl rand -base64 32)", len(line))
+		}
+		return nil
+	}
+	if name, secret, _ := strings.Cut(line, ":"); name == "" || secret == "" {
+		return errors.New("is not of the form name:secret with both halves")
+	}
+	return nil
+}
+
+// Parse takes the content of one credential file: one a line, without the white
+// space around it; blank lines and those that begin with # do not count.
+func (s Secret) Parse(contents [][]byte) (lines []string, err error) {
+	for n, line := range strings.Split(string(contents[0]), "\n") {
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		if err := s.check(line); err != nil {
+			return nil, fmt.Errorf("line %d %w", n+1, err)
+		}
+		lines = append(lines, line)
+	}
+	if lines == nil {
+		return nil, errors.New("no line holds a credential")
+	}
+	return lines, nil
+}
+
+// secret reads the setting name, a credential, or name_FILE, a file of them.
+func secret(name string, isKey bool, getenv func(string) string) (s Secret, err error) {
+	s.isKey = isKey
+	value, file := strings.TrimSpace(getenv(name)), getenv(name+"_FILE")
+	switch {
+	case value != "" && file != "":
+		return s, fmt.Errorf("%s and %s_FILE are both set; keep one", name, name)
+	case file != "":
+		if s.Lines, err = load(s.Parse, file); err != nil {
+			return s, fmt.Errorf("%s_FILE: %w", name, err)
+		}
+		s.Files = []string{file}
+	case strings.Contains(value, "\n"):
+		return s, fmt.Errorf("%s holds several lines; put them in a file and name it in %s_FILE", name, name)
+	case value != "":
+		if err := s.check(value); err != nil {
+			return s, fmt.Errorf("%s %w", name, err)
+		}
+		s.Lines = []string{value}
+	}
+	return s, nil
+}
+
+// secrets reads the secret of every method, named in -auth or not: one that
+// nothing uses shows a misspelt -auth. Those of the token endpoint are used.
+func (c *Config) secrets(getenv func(string) string) (mistakes []error) {
+	c.Secrets = make(map[string]Secret)
+	for _, kind := range [][2]string{{"basic", "HEALTHD_BASIC"}, {"aksk", "HEALTHD_AKSK"}, {"jwt", "HEALTHD_JWT_SECRET"}} {
+		method, name := kind[0], kind[1]
+		s, err := secret(name, method == "jwt", getenv)
+		named := slices.Contains(c.Auth, method)
+		switch {
+		case err != nil:
+		case s.Lines != nil && (named || slices.Contains(c.Auth, "jwt")):
+			c.Secrets[method] = s
+		case s.Lines != nil:
+			err = fmt.Errorf("%s is set and nothing uses it: name %s in -auth (HEALTHD_AUTH)", name, method)
+		case named:
+			err = fmt.Errorf("-auth (HEALTHD_AUTH) names %s: set %s or %s_FILE", method, name, name)
+		}
+		mistakes = append(mistakes, err)
+	}
+	return mistakes
+}
+
+func (c *Config) methods(list string) error {
+	c.Auth = nil
+	for method := range strings.SplitSeq(list, ",") {
+		method = strings.TrimSpace(method)
+		if method != "basic" && method != "aksk" && method != "jwt" || slices.Contains(c.Auth, method) {
+			return errors.New("use a list of basic, aksk, jwt, such as basic,jwt")
+		}
+		c.Auth = append(c.Auth, method)
+	}
+	return nil
+}
+
+// certificate reads the pair of TLS files, if it is set.
+func (c *Config) certificate() (err error) {
+	switch {
+	case c.TLSCert == "" && c.TLSKey == "":
+		return nil
+	case c.TLSCert == "" || c.TLSKey == "":
+		return errors.New("-tls-cert and -tls-key (HEALTHD_TLS_CERT, HEALTHD_TLS_KEY) go together; set both")
+	}
+	c.Certificate, err = load(ParseCertificate, c.TLSCert, c.TLSKey)
+	if err != nil {
+		return fmt.Errorf("-tls-cert, -tls-key: %w", err)
+	}
+	return nil
+}
+
+// ParseCertificate takes a PEM certificate, with its chain, and its PEM key.
+func ParseCertificate(contents [][]byte) (tls.Certificate, error) {
+	return tls.X509KeyPair(contents[0], contents[1])
+}
+
+// load reads and parses files. It tries again at once: files that are swapped
+// together may be gone, or not fit each other, for the moment between two reads.
+func load[T any](parse func([][]byte) (T, error), paths ...string) (value T, err error) {
+	for range 3 {
+		contents := make([][]byte, len(paths))
+		for i, path := range paths {
+			if contents[i], err = os.ReadFile(path); err != nil {
+				break
+			}
+		}
+		if err != nil {
+			continue
+		}
+		if value, err = parse(contents); err == nil {
+			break
+		}
+	}
+	return value, err
+}
