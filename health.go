@@ -6,20 +6,24 @@ import (
 	"sync/atomic"
 )
 
-// health answers /health with the status it was last given. It opens no
-// socket and reads no setting: whoever learns that the status has changed
-// says so here.
+// health answers /health with a status: "draining" once it is told to leave,
+// and until then whatever verdict returns. It opens no socket and reads no
+// setting.
 type health struct {
+	verdict  func() string
 	draining atomic.Bool
-
-	ready, leaving answer
+	answers  map[string]answer // by status
 }
 
-func newHealth() *health {
-	return &health{
-		ready:   newAnswer(http.StatusOK, "healthy"),
-		leaving: newAnswer(http.StatusServiceUnavailable, "draining"),
+// newHealth returns a handler whose status is verdict's: "healthy", which is
+// answered with 200, or "unhealthy" or "starting", with 503. verdict is called
+// for every request.
+func newHealth(verdict func() string) *health {
+	h := &health{verdict: verdict, answers: make(map[string]answer)}
+	for _, status := range []string{"healthy", "unhealthy", "starting", "draining"} {
+		h.answers[status] = newAnswer(status)
 	}
+	return h
 }
 
 // drain makes every later answer 503 {"status":"draining"}. It may be called
@@ -28,11 +32,11 @@ func (h *health) drain() { h.draining.Store(true) }
 
 // ServeHTTP answers GET and HEAD; the method and the path are the router's to check.
 func (h *health) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if h.draining.Load() {
-		h.leaving.write(w, r)
-		return
+	status := "draining"
+	if !h.draining.Load() {
+		status = h.verdict()
 	}
-	h.ready.write(w, r)
+	h.answers[status].write(w, r)
 }
 
 // answer is a whole response made once, so that a probe costs no allocation:
@@ -43,7 +47,11 @@ type answer struct {
 	contentType, cacheControl, bodyLen []string
 }
 
-func newAnswer(code int, status string) answer {
+func newAnswer(status string) answer {
+	code := http.StatusServiceUnavailable
+	if status == "healthy" {
+		code = http.StatusOK
+	}
 	body := []byte(`{"status":"` + status + `"}`)
 	return answer{
 		code:         code,
@@ -54,7 +62,7 @@ func newAnswer(code int, status string) answer {
 	}
 }
 
-func (a *answer) write(w http.ResponseWriter, r *http.Request) {
+func (a answer) write(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
 	header["Content-Type"] = a.contentType
 	header["Cache-Control"] = a.cacheControl

@@ -13,7 +13,10 @@ import (
 	"time"
 
 	"healthd/internal/config"
+	"healthd/internal/target"
 )
+
+func healthy() string { return target.Healthy }
 
 // handler is what an unlocked healthd serves.
 func handler(h *health) http.Handler {
@@ -23,7 +26,7 @@ func handler(h *health) http.Handler {
 
 func TestHealthAnswersToTheByte(t *testing.T) {
 	t.Parallel()
-	draining := newHealth()
+	draining := newHealth(healthy)
 	draining.drain()
 	for _, tt := range []struct {
 		name   string
@@ -33,8 +36,8 @@ func TestHealthAnswersToTheByte(t *testing.T) {
 		length string
 		body   string
 	}{
-		{"GET while serving", newHealth(), "GET", 200, "20", `{"status":"healthy"}`},
-		{"HEAD has the headers of GET and no body", newHealth(), "HEAD", 200, "20", ""},
+		{"GET while serving", newHealth(healthy), "GET", 200, "20", `{"status":"healthy"}`},
+		{"HEAD has the headers of GET and no body", newHealth(healthy), "HEAD", 200, "20", ""},
 		{"GET while draining", draining, "GET", 503, "21", `{"status":"draining"}`},
 		{"HEAD while draining", draining, "HEAD", 503, "21", ""},
 	} {
@@ -76,7 +79,7 @@ func TestOtherMethodsAndPathsAreRefused(t *testing.T) {
 	} {
 		t.Run(tt.method+" "+tt.path, func(t *testing.T) {
 			w := httptest.NewRecorder()
-			handler(newHealth()).ServeHTTP(w, httptest.NewRequest(tt.method, tt.path, nil))
+			handler(newHealth(healthy)).ServeHTTP(w, httptest.NewRequest(tt.method, tt.path, nil))
 			if w.Code != tt.code || w.Header().Get("Allow") != tt.allow {
 				t.Errorf("got %d, Allow %q; want %d, %q", w.Code, w.Header().Get("Allow"), tt.code, tt.allow)
 			}
@@ -92,14 +95,14 @@ func (d discard) Write(p []byte) (int, error) { return len(p), nil }
 func (d discard) WriteHeader(int)             {}
 
 func TestHealthAllocatesNothing(t *testing.T) {
-	h, w, r := newHealth(), discard{http.Header{}}, httptest.NewRequest("GET", "/health", nil)
+	h, w, r := newHealth(healthy), discard{http.Header{}}, httptest.NewRequest("GET", "/health", nil)
 	if n := testing.AllocsPerRun(1000, func() { h.ServeHTTP(w, r) }); n != 0 {
 		t.Errorf("%v allocations a request, want none", n)
 	}
 }
 
 func BenchmarkHealth(b *testing.B) {
-	h, w, r := newHealth(), discard{http.Header{}}, httptest.NewRequest("GET", "/health", nil)
+	h, w, r := newHealth(healthy), discard{http.Header{}}, httptest.NewRequest("GET", "/health", nil)
 	b.ReportAllocs()
 	for b.Loop() {
 		h.ServeHTTP(w, r)
@@ -108,7 +111,7 @@ func BenchmarkHealth(b *testing.B) {
 
 func TestAnswersStayWholeWhileTheStatusFlips(t *testing.T) {
 	t.Parallel()
-	h := newHealth()
+	h := newHealth(healthy)
 	stop := make(chan struct{})
 	var flipping, asking sync.WaitGroup
 	flipping.Go(func() {

@@ -20,6 +20,7 @@ import (
 	"healthd/internal/probe"
 	"healthd/internal/reload"
 	"healthd/internal/server"
+	"healthd/internal/target"
 	"healthd/internal/throttle"
 )
 
@@ -34,8 +35,10 @@ func main() {
 // the exit code: 0 done or stopped as asked, 1 failed, 2 wrong usage. The end
 // of ctx stops a server as SIGINT does.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
-	log := slog.New(throttle.New(slog.NewTextHandler(stderr, nil)))
-	slog.SetDefault(log) // net/http's client writes to package log
+	log := slog.New(slog.NewTextHandler(stderr, nil))
+	// net/http's client prints what a misbehaving peer sent through package log.
+	slog.SetLogLoggerLevel(slog.LevelDebug)
+	slog.SetDefault(log)
 	parse := func() (config.Config, error) { return config.Parse(args, getenv) }
 	cfg, err := parse()
 	switch {
@@ -84,11 +87,13 @@ func question(cfg config.Config) probe.Probe {
 }
 
 func serve(ctx context.Context, cfg config.Config, log *slog.Logger) int {
-	health := newHealth()
-	mux, looks := routes(cfg, health, log)
+	strangers := slog.New(throttle.New(log.Handler())) // for what anyone can cause
+	watcher := target.New(cfg.Targets, cfg.Interval, cfg.Timeout, log)
+	health := newHealth(watcher.Verdict)
+	handler, looks := routes(cfg, health, strangers)
 	srv := server.Server{
-		Handler: mux,
-		Log:     log,
+		Handler: handler,
+		Log:     strangers,
 		Drain:   cfg.Drain,
 		OnStop:  health.drain,
 		Verbose: cfg.Verbose,
@@ -103,6 +108,7 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) int {
 	ctx, cancel := context.WithCancel(ctx)
 	var watching sync.WaitGroup
 	watching.Go(func() { reload.Watch(ctx, looks...) })
+	watching.Go(func() { watcher.Watch(ctx) })
 	err := srv.Run(ctx, cfg.Addr)
 	cancel()
 	watching.Wait()

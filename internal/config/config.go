@@ -24,8 +24,11 @@ type Config struct {
 
 	Addr    string        // listen address, host:port
 	Drain   time.Duration // how long to answer "draining" after SIGTERM, 0 or more
-	Timeout time.Duration // of a probe, more than 0
 	Verbose bool          // log every request
+
+	Targets  []*url.URL    // what /health speaks for: tcp, unix, http, https
+	Interval time.Duration // between the checks of a target, more than 0
+	Timeout  time.Duration // of a check and of a probe, more than 0
 
 	Auth    []string          // methods that lock /health, in the order named: basic, aksk, jwt
 	Secrets map[string]Secret // by method: those of Auth, and those of the token endpoint
@@ -47,7 +50,7 @@ func (c Config) Clear() bool {
 // unset one. The error is [flag.ErrHelp] if help was asked for; any other
 // names the setting and the mend in one line, and holds no secret.
 func Parse(args []string, getenv func(string) string) (Config, error) {
-	c := Config{Addr: ":8080", Drain: 5 * time.Second, Timeout: time.Second}
+	c := Config{Addr: ":8080", Drain: 5 * time.Second, Interval: 5 * time.Second, Timeout: time.Second}
 	if len(args) > 0 && args[0] == "probe" {
 		c.Probe = true
 		args = args[1:]
@@ -56,6 +59,9 @@ func Parse(args []string, getenv func(string) string) (Config, error) {
 	flags.SetOutput(io.Discard)
 	flags.Func("addr", "", address(&c.Addr))
 	flags.Func("drain", "", duration(&c.Drain, 0))
+	var targets []string
+	flags.Func("target", "", func(s string) error { targets = append(targets, s); return nil })
+	flags.Func("interval", "", duration(&c.Interval, 1))
 	flags.Func("timeout", "", duration(&c.Timeout, 1))
 	flags.BoolFunc("verbose", "", boolean(&c.Verbose))
 	flags.Func("auth", "", c.methods)
@@ -73,7 +79,7 @@ func Parse(args []string, getenv func(string) string) (Config, error) {
 	mistakes := environment(flags, getenv)
 	mistakes = append(mistakes, c.arguments(flags.Args()))
 	mistakes = append(mistakes, c.secrets(getenv)...)
-	mistakes = append(mistakes, c.certificate())
+	mistakes = append(mistakes, c.certificate(), c.targets(targets))
 	return c, oneLine(mistakes)
 }
 
@@ -86,6 +92,9 @@ func environment(flags *flag.FlagSet, getenv func(string) string) (mistakes []er
 			return
 		}
 		name := "HEALTHD_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		if f.Name == "target" {
+			name = "HEALTHD_TARGETS"
+		}
 		value := getenv(name)
 		if port := getenv("PORT"); f.Name == "addr" && value == "" && port != "" {
 			name, value = "PORT", ":"+port
@@ -93,8 +102,14 @@ func environment(flags *flag.FlagSet, getenv func(string) string) (mistakes []er
 		if value == "" {
 			return
 		}
-		if err := flags.Set(f.Name, value); err != nil {
-			mistakes = append(mistakes, fmt.Errorf("invalid value %q for %s: %w", value, name, err))
+		values := []string{value}
+		if f.Name == "target" {
+			values = strings.Split(value, ",")
+		}
+		for _, value := range values {
+			if err := flags.Set(f.Name, strings.TrimSpace(value)); err != nil {
+				mistakes = append(mistakes, fmt.Errorf("invalid value %q for %s: %w", value, name, err))
+			}
 		}
 	})
 	return mistakes
@@ -119,6 +134,40 @@ func (c *Config) arguments(args []string) error {
 		return errors.New("the URL to probe must not hold a user or a password")
 	}
 	c.URL = args[0]
+	return nil
+}
+
+// targets takes what /health speaks for. A target is not repeated in an error:
+// it may hold a password.
+func (c *Config) targets(list []string) error {
+	for i, s := range list {
+		u, err := url.Parse(s)
+		mend := ""
+		switch {
+		case err != nil:
+			mend = "use tcp://host:port, unix:///path, http://host or https://host"
+		case u.User != nil || u.Fragment != "":
+			mend = "leave out user, password and fragment"
+		case u.Scheme == "tcp":
+			if address(new(string))(u.Host) != nil || u.Hostname() == "" || u.Path+u.RawQuery != "" {
+				mend = "use tcp://host:port"
+			}
+		case u.Scheme == "unix":
+			if u.Host != "" || u.Path == "" || u.RawQuery != "" {
+				mend = "use unix:///path"
+			}
+		case u.Scheme == "http" || u.Scheme == "https":
+			if u.Hostname() == "" || u.Port() != "" && address(new(string))(u.Host) != nil {
+				mend = "use http://host or http://host:port, and a path"
+			}
+		default:
+			mend = "use one of the schemes tcp, unix, http, https"
+		}
+		if mend != "" {
+			return fmt.Errorf("-target (HEALTHD_TARGETS), number %d: %s", i+1, mend)
+		}
+		c.Targets = append(c.Targets, u)
+	}
 	return nil
 }
 

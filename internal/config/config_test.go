@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"maps"
+	"net/url"
 	"reflect"
 	"regexp"
 	"strings"
@@ -13,6 +14,17 @@ import (
 
 func parse(args string, env map[string]string) (Config, error) {
 	return Parse(strings.Fields(args), func(k string) string { return env[k] })
+}
+
+func urls(list ...string) (parsed []*url.URL) {
+	for _, s := range list {
+		u, err := url.Parse(s)
+		if err != nil {
+			panic(err)
+		}
+		parsed = append(parsed, u)
+	}
+	return parsed
 }
 
 func TestSettings(t *testing.T) {
@@ -39,11 +51,17 @@ func TestSettings(t *testing.T) {
 		{"PORT is the port", "", map[string]string{"PORT": "5000"}, func(c *Config) { c.Addr = ":5000" }},
 		{"HEALTHD_ADDR wins over PORT", "", map[string]string{"PORT": "x", "HEALTHD_ADDR": ":1"}, func(c *Config) { c.Addr = ":1" }},
 		{"a host name", "-addr localhost:0", nil, func(c *Config) { c.Addr = "localhost:0" }},
+		{"targets", "-target tcp://[::1]:1 -target unix:///a/b", map[string]string{"HEALTHD_TARGETS": "nonsense", "HEALTHD_INTERVAL": "1m"}, func(c *Config) {
+			c.Targets, c.Interval = urls("tcp://[::1]:1", "unix:///a/b"), time.Minute
+		}},
+		{"a list of targets", "", map[string]string{"HEALTHD_TARGETS": "http://a/b?c=d , https://a:1"}, func(c *Config) {
+			c.Targets = urls("http://a/b?c=d", "https://a:1")
+		}},
 		{"probe", "probe -addr :1", nil, func(c *Config) { c.Probe, c.Addr = true, ":1" }},
 		{"probe of a URL", "probe https://a.example/x?y=z", nil, func(c *Config) { c.Probe, c.URL = true, "https://a.example/x?y=z" }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			want := Config{Addr: ":8080", Drain: 5 * time.Second, Timeout: time.Second, Secrets: map[string]Secret{}}
+			want := Config{Addr: ":8080", Drain: 5 * time.Second, Interval: 5 * time.Second, Timeout: time.Second, Secrets: map[string]Secret{}}
 			tt.want(&want)
 			got, err := parse(tt.args, tt.env)
 			if err != nil || !reflect.DeepEqual(got, want) {
@@ -82,6 +100,21 @@ func TestMistakesAreNamedInOneLine(t *testing.T) {
 		{"", map[string]string{"HEALTHD_VERBOSE": "on"}, "HEALTHD_VERBOSE: use true or false"},
 		{"", map[string]string{"HEALTHD_DRAIN": "a", "PORT": "b"}, "PORT"},
 		{"", map[string]string{"HEALTHD_DRAIN": "a", "PORT": "b"}, "HEALTHD_DRAIN"},
+		{"-interval 0", nil, "-interval: use a longer time"},
+		{"-target tcp://a", nil, "-target (HEALTHD_TARGETS), number 1: use tcp://host:port"},
+		{"-target tcp://:1", nil, "use tcp://host:port"},
+		{"-target tcp://a:x", nil, "number 1"},
+		{"-target tcp://a:99999", nil, "use tcp://host:port"},
+		{"-target tcp://a:1/b", nil, "use tcp://host:port"},
+		{"-target unix://a/b", nil, "use unix:///path"},
+		{"-target unix://", nil, "use unix:///path"},
+		{"-target http://", nil, "use http://host"},
+		{"-target http://a:99999", nil, "use http://host"},
+		{"-target http://a -target ftp://a", nil, "number 2: use one of the schemes"},
+		{"-target a:1", nil, "use one of the schemes"},
+		{"-target=", nil, "use one of the schemes"},
+		{"-target http://a/#b", nil, "leave out"},
+		{"", map[string]string{"HEALTHD_TARGETS": "http://a,"}, "number 2"},
 		{"probe localhost:8080", nil, "must be http://"},
 		{"probe http://", nil, "must be http://"},
 		{"probe ftp://a/", nil, "must be http://"},
@@ -102,7 +135,7 @@ func TestMistakesAreNamedInOneLine(t *testing.T) {
 
 func TestAnErrorDoesNotRepeatAMisplacedSecret(t *testing.T) {
 	t.Parallel()
-	for _, args := range []string{"user:s3cret", "-basic=user:s3cret", "probe http://user:s3cret@a/", "probe s3cret", "probe http://a/ s3cret"} {
+	for _, args := range []string{"user:s3cret", "-basic=user:s3cret", "probe http://user:s3cret@a/", "-target http://user:s3cret@a/", "-target tcp://:s3cret@a:1", "-target http://user:s3cret%zz@a/", "probe s3cret", "probe http://a/ s3cret"} {
 		if _, err := parse(args, nil); err == nil || strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%s: %v", args, err)
 		}

@@ -20,7 +20,14 @@ an empty variable is an unset one. Durations are a number and a unit: 500ms,
   -drain duration     HEALTHD_DRAIN    how long to answer 503 "draining" after
                                        SIGTERM before leaving; 0 is none
                                        (default 5s)
-  -timeout duration   HEALTHD_TIMEOUT  how long a probe may take (default 1s)
+  -target url         HEALTHD_TARGETS  speak for this: tcp://host:port and
+                                       unix:///path must accept a connection,
+                                       http:// and https:// must answer 200-399.
+                                       Repeat the flag; the variable is a list
+                                       (default none)
+  -interval duration  HEALTHD_INTERVAL between a target's checks (default 5s)
+  -timeout duration   HEALTHD_TIMEOUT  how long a check of a target, or a probe,
+                                       may take (default 1s)
   -tls-cert file      HEALTHD_TLS_CERT PEM certificate and chain (default none)
   -tls-key file       HEALTHD_TLS_KEY  its PEM key; both or neither
   -verbose            HEALTHD_VERBOSE  log every request (default false)
