@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"io"
 	"log/slog"
@@ -155,7 +156,10 @@ func startHealthd(t *testing.T, env map[string]string, args ...string) *healthd 
 	h := &healthd{stop: cancel, code: make(chan int, 1)}
 	go func() {
 		args := append([]string{"-addr", "127.0.0.1:0"}, args...)
-		h.code <- run(ctx, args, func(k string) string { return env[k] }, io.Discard, stderr)
+		getenv := func(k string) string {
+			return cmp.Or(env[k], map[string]string{"GOMAXPROCS": "all"}[k]) // this process keeps its own
+		}
+		h.code <- run(ctx, args, getenv, io.Discard, stderr)
 		stderr.Close()
 	}()
 	lines := bufio.NewScanner(logs)

@@ -34,7 +34,8 @@ an empty variable is an unset one. Durations are a number and a unit: 500ms,
   -version                             print the version and exit
   -h                                   print this page and exit
 
-GOMEMLIMIT, which Go's runtime reads, is the soft memory limit (default 40MiB).
+Go's runtime reads GOMEMLIMIT, the soft memory limit (default 40MiB), and
+GOMAXPROCS, the number of threads that run Go code at once (default 1).
 
 Secrets have no flag, for a command line is visible to others. Each is in a
 variable or in a file that another variable names:

@@ -1,10 +1,7 @@
 package server
 
 import (
-	"bytes"
 	"container/list"
-	"context"
-	"crypto/tls"
 	"net"
 	"net/http"
 	"sync"
@@ -18,7 +15,7 @@ import (
 
 // Memory in bytes, as measured with thousands of each.
 const (
-	budget     = 20 << 20 // leaves room for garbage in memoryLimit
+	budget     = 20 << 20 // leaves room for garbage within the soft memory limit
 	costConn   = 16 << 10 // an open connection: its buffers and a goroutine
 	costNew    = 1        // one that never asked goes before one that did
 	costTLS    = 32 << 10 // what TLS adds to a connection
@@ -44,106 +41,39 @@ type conns struct {
 	fewer   sync.Cond // evicted went down
 }
 
-// conn is a connection with what net/http does not tell of it.
-type conn struct {
-	*net.TCPConn
-	set *conns
-	tls bool
-
-	// The rest is guarded by set.mu.
-	element *list.Element // nil while not in the set
-	state   http.ConnState
-	cost    int
-	spoke   bool // has sent something since it was new or last idle
-	http2   bool
-}
-
 func newConns() *conns {
 	s := new(conns)
 	s.fewer.L = &s.mu
 	return s
 }
 
-// connKey is the context key under which a request finds its *conn.
-type connKey struct{}
-
-// listener makes a *conn of every connection that it accepts.
-type listener struct {
-	*net.TCPListener
-	set *conns
-	tls bool
+// begin notes that c has a request, which end ends, and reports whether more
+// connections are open than answers may keep. An HTTP/2 request is charged for
+// in between, for its client can draw the answer out.
+func (s *conns) begin(c *conn) (crowded bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.asked = true
+	if c.http2 {
+		s.charge(c, costStream)
+	}
+	return s.list.Len() > maxKept
 }
 
-// Accept waits while evicted connections hold memory: they need nothing but
-// the processor to go, and a flood of new ones would take it from them.
-func (l listener) Accept() (net.Conn, error) {
-	l.set.mu.Lock()
-	for l.set.evicted > maxEvicted {
-		l.set.fewer.Wait()
+func (s *conns) end(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c.http2 {
+		s.charge(c, -costStream)
 	}
-	l.set.mu.Unlock()
-	c, err := l.AcceptTCP()
-	if err != nil {
-		return nil, err
-	}
-	return &conn{TCPConn: c, set: l.set, tls: l.tls}, nil
-}
-
-// Read charges the connection for what the client sends, and notes whether it
-// opens with the preface of HTTP/2 (RFC 9113, section 3.4).
-func (c *conn) Read(p []byte) (int, error) {
-	n, err := c.TCPConn.Read(p)
-	if n == 0 {
-		return n, err
-	}
-	c.set.mu.Lock()
-	defer c.set.mu.Unlock()
-	if !c.tls && c.state == http.StateNew && !c.spoke && bytes.HasPrefix(p[:n], []byte("PRI ")) {
-		c.http2 = true
-		c.set.charge(c, costHTTP2)
-	}
-	c.spoke = true
-	if !c.http2 {
-		c.set.charge(c, n*costHeader)
-	}
-	return n, err
-}
-
-// stream charges the connection of an HTTP/2 request for as long as the
-// request is being answered, which the client can draw out: until the returned
-// function is called.
-func (s *conns) stream(ctx context.Context) (done func()) {
-	c := ctx.Value(connKey{}).(*conn)
-	charge := func(n int) {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.charge(c, n)
-	}
-	charge(costStream)
-	return func() { charge(-costStream) }
-}
-
-// beneath returns the *conn that nc is or that carries its TLS.
-func beneath(nc net.Conn) *conn {
-	if overTLS, ok := nc.(*tls.Conn); ok {
-		nc = overTLS.NetConn()
-	}
-	return nc.(*conn)
 }
 
 // note is the http.Server's ConnState hook.
 func (s *conns) note(nc net.Conn, state http.ConnState) {
 	c := beneath(nc)
-	// Asked for before the lock: a handshake reads under a lock of its own.
-	overTLS, _ := nc.(*tls.Conn)
-	http2 := overTLS != nil && state == http.StateActive && overTLS.ConnectionState().NegotiatedProtocol == "h2"
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c.state = state
-	if http2 && !c.http2 {
-		c.http2 = true
-		s.charge(c, costHTTP2)
-	}
 	switch {
 	case state == http.StateNew:
 		c.element = s.list.PushBack(c)
@@ -155,21 +85,16 @@ func (s *conns) note(nc net.Conn, state http.ConnState) {
 		}
 	case state == http.StateClosed:
 		s.remove(c)
+	case state == http.StateIdle && !c.asked && !c.http2: // only HTTP/2 is idle before a request
+		c.http2 = true
+		s.charge(c, costHTTP2)
 	case state == http.StateIdle && !c.http2:
 		c.spoke = false
 		s.charge(c, c.base()-c.cost)
-		fallthrough
+		s.list.MoveToBack(c.element)
 	default:
 		s.list.MoveToBack(c.element)
 	}
-}
-
-// base is the cost of an HTTP/1 connection without a request.
-func (c *conn) base() int {
-	if c.tls {
-		return costConn + costTLS
-	}
-	return costConn
 }
 
 // charge adds n to the cost of c and makes room for it.
@@ -180,15 +105,40 @@ func (s *conns) charge(c *conn, n int) {
 	c.cost += n
 	s.cost += n
 	for s.cost > budget {
-		worst := s.list.Front().Value.(*conn)
-		for e := s.list.Front(); e != nil; e = e.Next() {
-			if c := e.Value.(*conn); c.cost > worst.cost {
-				worst = c
-			}
+		s.evict()
+	}
+}
+
+// evict closes the most expensive connection. There must be one.
+func (s *conns) evict() {
+	worst := s.list.Front().Value.(*conn)
+	for e := s.list.Front(); e != nil; e = e.Next() {
+		if c := e.Value.(*conn); c.cost > worst.cost {
+			worst = c
 		}
-		s.remove(worst)
-		s.evicted++
-		worst.Close()
+	}
+	s.remove(worst)
+	s.evicted++
+	worst.Close()
+}
+
+// evictOne evicts a connection and reports whether there was one.
+func (s *conns) evictOne() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.list.Len() == 0 {
+		return false
+	}
+	s.evict()
+	return true
+}
+
+// waitForEvicted waits until no more than n evicted connections are left.
+func (s *conns) waitForEvicted(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.evicted > n {
+		s.fewer.Wait()
 	}
 }
 
@@ -196,13 +146,6 @@ func (s *conns) remove(c *conn) {
 	s.list.Remove(c.element)
 	c.element = nil
 	s.cost -= c.cost
-}
-
-// crowded reports whether more connections are open than answers may keep.
-func (s *conns) crowded() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.list.Len() > maxKept
 }
 
 // waiting counts the connections that a stopping server still waits for:

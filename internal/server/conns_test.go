@@ -16,7 +16,7 @@ func (s *conns) open(t *testing.T) *conn {
 	defer l.Close()
 	client := dial(t, l.Addr().String())
 	t.Cleanup(func() { client.Close() })
-	c, err := (listener{l, s, false}).Accept()
+	c, err := (&listener{TCPListener: l, set: s}).Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,12 +24,19 @@ func (s *conns) open(t *testing.T) *conn {
 	return c.(*conn)
 }
 
+// serve takes c through the states of one HTTP/1 request.
+func (s *conns) serve(c *conn) {
+	s.note(c, http.StateActive)
+	s.begin(c)
+	s.end(c)
+	s.note(c, http.StateIdle)
+}
+
 func TestTheMostExpensiveConnectionMakesRoom(t *testing.T) {
 	t.Parallel()
 	s := newConns()
 	idle, fresh, greedy, young := s.open(t), s.open(t), s.open(t), s.open(t)
-	s.note(idle, http.StateActive)
-	s.note(idle, http.StateIdle)
+	s.serve(idle)
 	s.charge(greedy, 16<<10*costHeader)
 	for _, tt := range []struct {
 		name string
@@ -62,13 +69,34 @@ func TestAHeaderIsChargedForUntilItIsAnswered(t *testing.T) {
 	s := newConns()
 	c := s.open(t)
 	s.charge(c, 1000*costHeader)
-	s.note(c, http.StateActive)
-	s.note(c, http.StateIdle)
+	s.serve(c)
 	if c.cost != costConn || s.cost != costConn {
 		t.Errorf("an idle connection is charged %d of %d, want %d", c.cost, s.cost, costConn)
 	}
 	s.note(c, http.StateClosed)
 	if s.cost != 0 {
 		t.Errorf("%d bytes are charged to nobody", s.cost)
+	}
+}
+
+func TestHTTP2IsChargedForAndSoIsEachOfItsRequests(t *testing.T) {
+	t.Parallel()
+	s := newConns()
+	c := s.open(t)
+	s.note(c, http.StateActive) // as net/http does once it has read the preface
+	s.note(c, http.StateIdle)
+	idle := s.cost
+	if idle < costConn+costHTTP2 {
+		t.Errorf("an idle connection is charged %d, want %d and more", idle, costConn+costHTTP2)
+	}
+	s.begin(c)
+	s.begin(c)
+	if s.cost != idle+2*costStream {
+		t.Errorf("two requests are charged %d, want %d", s.cost-idle, 2*costStream)
+	}
+	s.end(c)
+	s.end(c)
+	if s.cost != idle {
+		t.Errorf("charged %d after the requests, want %d", s.cost, idle)
 	}
 }

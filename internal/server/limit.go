@@ -14,22 +14,24 @@ import (
 func limited(open *conns, stopping *atomic.Bool, next http.Handler) http.Handler {
 	last := []string{"close"}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.ProtoMajor == 2 {
-			// The client may draw this answer out by opening no window; flushed
-			// here, and not after the handler's return, it stays charged for.
-			defer open.stream(r.Context())()
-			defer http.NewResponseController(w).Flush()
-		}
+		c := r.Context().Value(connKey{}).(*conn)
+		crowded := open.begin(c)
+		defer open.end(c)
 		announced := r.ContentLength != 0
 		// HTTP/1.0 has no Transfer-Encoding, and net/http forgets one that an
 		// HTTP/1.0 request carries: RFC 9112, section 6.1, wants it closed.
-		if announced || !r.ProtoAtLeast(1, 1) || stopping.Load() || open.crowded() {
+		if announced || crowded || stopping.Load() || !r.ProtoAtLeast(1, 1) {
 			w.Header()["Connection"] = last // net/http makes it a GOAWAY in HTTP/2
 		}
 		if announced {
-			dropBody(w)
+			dropBody(w, !crowded)
 		}
 		next.ServeHTTP(w, r)
+		if r.ProtoMajor == 2 {
+			// A client that opens no window keeps the answer waiting: here, and
+			// not after the return, so that it stays charged for.
+			http.NewResponseController(w).Flush()
+		}
 	})
 }
 
@@ -37,10 +39,12 @@ func limited(open *conns, stopping *atomic.Bool, next http.Handler) http.Handler
 // send. To close at once would reset the connection, and the client might lose
 // the answer; a body over its limit is the case in which net/http ends its own
 // side first and lingers for half a second (RFC 9112, section 9.6).
-func dropBody(w http.ResponseWriter) {
+func dropBody(w http.ResponseWriter, linger bool) {
 	http.NewResponseController(w).SetReadDeadline(time.Now())
-	tooLong := io.NopCloser(strings.NewReader("x"))
-	http.MaxBytesReader(w, tooLong, 0).Read(make([]byte, 1))
+	if linger {
+		tooLong := io.NopCloser(strings.NewReader("x"))
+		http.MaxBytesReader(w, tooLong, 0).Read(make([]byte, 1))
+	}
 }
 
 // logged logs every request that reaches a handler. The query is left out: it

@@ -7,12 +7,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
-	"math"
 	"net"
 	"net/http"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -33,7 +31,6 @@ const (
 	// reach the server.
 	settle         = 100 * time.Millisecond
 	maxHeaderBytes = 16 << 10
-	memoryLimit    = 40 << 20
 )
 
 // Server is the configuration of [Server.Run]. Handler and Log are required.
@@ -67,9 +64,6 @@ func (s *Server) Run(ctx context.Context, addr string) error {
 	if err != nil {
 		return err
 	}
-	if debug.SetMemoryLimit(-1) == math.MaxInt64 { // GOMEMLIMIT is not set
-		debug.SetMemoryLimit(memoryLimit)
-	}
 	var (
 		open     = newConns()
 		stopping atomic.Bool
@@ -77,7 +71,7 @@ func (s *Server) Run(ctx context.Context, addr string) error {
 	)
 	srv := s.httpServer(open, &stopping)
 	s.Log.Info("listening", "addr", l.Addr().String())
-	l = listener{l.(*net.TCPListener), open, s.Certificate != nil}
+	l = &listener{TCPListener: l.(*net.TCPListener), set: open, tls: s.Certificate != nil, log: s.Log}
 	go func() {
 		if s.Certificate == nil {
 			served <- srv.Serve(l)
