@@ -1,0 +1,179 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// docker is a client of the test's own daemon.
+type docker struct{ env []string }
+
+// startDocker starts a Docker that shares nothing with the machine's own, and
+// that touches neither its firewall nor its interfaces.
+func startDocker(t *testing.T) docker {
+	t.Helper()
+	dir := t.TempDir()
+	d := docker{[]string{"DOCKER_HOST=unix://" + dir + "/sock", "DOCKER_BUILDKIT=1"}}
+	daemon := spawn(t, nil, nil, program(t, "dockerd"), "--host", "unix://"+dir+"/sock",
+		"--data-root", dir+"/data", "--exec-root", dir+"/exec", "--pidfile", dir+"/pid",
+		"--iptables=false", "--ip6tables=false", "--ip-forward=false", "--bridge=none")
+	t.Cleanup(func() {
+		daemon.Process.Signal(syscall.SIGTERM) // it stops its containers and its containerd
+		select {
+		case <-daemon.exited:
+		case <-time.After(time.Minute):
+			t.Error("dockerd does not stop")
+		}
+		unmount(t, dir)
+	})
+	eventually(t, "dockerd answers", func() bool {
+		conn, err := net.Dial("unix", dir+"/sock")
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
+	return d
+}
+
+// unmount unmounts what dockerd leaves behind: the namespace of the host
+// network, for one.
+func unmount(t *testing.T, dir string) {
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(mounts)) {
+		if at := strings.Fields(line)[1]; strings.HasPrefix(at, dir+"/") {
+			if err := syscall.Unmount(at, syscall.MNT_DETACH); err != nil {
+				t.Errorf("unmount %s: %v", at, err)
+			}
+		}
+	}
+}
+
+// do runs one docker command, which must succeed, and returns what it printed.
+func (d docker) do(t *testing.T, args ...string) string {
+	t.Helper()
+	return strings.TrimSpace(output(t, d.env, "docker", args...))
+}
+
+// importGo makes the build image out of this machine's Go and a busybox: the
+// registry of the real one is out of reach.
+func (d docker) importGo(t *testing.T, image string) {
+	t.Helper()
+	goroot, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	busybox := program(t, "busybox")
+	tar := filepath.Join(t.TempDir(), "go.tar")
+	output(t, nil, "tar", "-chf", tar,
+		"--exclude=src/cmd", "--exclude=testdata", "--exclude=*_test.go",
+		"--transform", `s,^\(bin\|pkg\|src\|VERSION\|go.env\),usr/local/go/&,`, "--transform", "s,^busybox$,bin/sh,",
+		"-C", strings.TrimSpace(string(goroot)), "bin/go", "pkg/include", "pkg/tool", "src", "VERSION", "go.env",
+		"-C", filepath.Dir(busybox), filepath.Base(busybox),
+		"--no-recursion", "-C", "/", "tmp")
+	d.do(t, "import", "--change", "ENV PATH=/usr/local/go/bin:/usr/bin:/bin", tar, image)
+}
+
+// run starts the image, as confined as Docker can make it, at addr.
+func (d docker) run(t *testing.T, image, addr, drain string) (container string) {
+	t.Helper()
+	container = d.do(t, "run", "--detach", "--network", "host",
+		"--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--memory", "64m",
+		"--health-interval", "200ms", "--env", "HEALTHD_ADDR="+addr, "--env", "HEALTHD_DRAIN="+drain, image)
+	t.Cleanup(func() {
+		if t.Failed() {
+			d.do(t, "logs", container) // shown as any output is when a test fails
+		}
+		d.do(t, "rm", "--force", container)
+	})
+	return container
+}
+
+func (d docker) inspect(t *testing.T, object, field string) string {
+	t.Helper()
+	return d.do(t, "inspect", "--format", "{{"+field+"}}", object)
+}
+
+func TestDockerImage(t *testing.T) {
+	d := startDocker(t)
+	d.importGo(t, "golang:1.26")
+	const image = "healthd:e2e"
+	d.do(t, "build", "--network", "none", "--build-arg", "VERSION=v0.0.0-e2e", "--tag", image, "..")
+
+	t.Run("holds a version, labels and a user that is a number", func(t *testing.T) {
+		size, err := strconv.Atoi(d.inspect(t, image, ".Size"))
+		if err != nil || size > 10<<20 {
+			t.Errorf("size %d (%v), want 10 MiB at most", size, err)
+		}
+		t.Logf("the image is %.1f MiB", float64(size)/(1<<20))
+		if user := d.inspect(t, image, ".Config.User"); !regexp.MustCompile(`^[1-9]\d*(:[1-9]\d*)?$`).MatchString(user) {
+			t.Errorf("user %q, want a number that is not 0", user)
+		}
+		for _, label := range []string{"title", "description", "version"} {
+			if d.inspect(t, image, `index .Config.Labels "org.opencontainers.image.`+label+`"`) == "" {
+				t.Errorf("no label %s", label)
+			}
+		}
+		if got := d.do(t, "run", "--rm", "--network", "none", image, "-version"); got != "healthd v0.0.0-e2e" {
+			t.Errorf("-version prints %q", got)
+		}
+	})
+
+	t.Run("is healthy, then unhealthy once it drains", func(t *testing.T) {
+		id := d.run(t, image, freeAddr(t), "1m")
+		status := func(want string) func() bool {
+			return func() bool { return d.inspect(t, id, ".State.Health.Status") == want }
+		}
+		eventually(t, "healthy", status("healthy"))
+		d.do(t, "kill", "--signal", "TERM", id)
+		eventually(t, "unhealthy", status("unhealthy"))
+	})
+
+	t.Run("drains and exits 0 at docker stop", func(t *testing.T) {
+		addr := freeAddr(t)
+		id := d.run(t, image, addr, "500ms")
+		eventually(t, "it answers", func() bool {
+			a, err := (&client{addr: addr, fresh: true}).get("/health")
+			return err == nil && a.body == healthy
+		})
+		stop := spawn(t, nil, d.env, program(t, "docker"), "stop", id)
+		eventually(t, "it drains", func() bool { return get(t, addr).body == draining })
+		if code := stop.wait(t, patience); code != 0 {
+			t.Errorf("docker stop: exit code %d", code)
+		}
+		if got := d.inspect(t, id, ".State.ExitCode"); got != "0" {
+			t.Errorf("exit code %s, want 0", got)
+		}
+	})
+
+	t.Run("is built for another platform", func(t *testing.T) {
+		d.do(t, "build", "--network", "none", "--platform", "linux/arm64", "--tag", "healthd:arm64", "..")
+		if got := d.inspect(t, "healthd:arm64", ".Architecture"); got != "arm64" {
+			t.Errorf("architecture %q, want arm64", got)
+		}
+	})
+}
+
+// freeAddr returns an address for a program that must be told its port.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", host+":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}

@@ -1,0 +1,159 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// pace is the time between two requests of one client.
+const pace = 4 * time.Millisecond
+
+// clients is how many there are of each kind.
+const clients = 4
+
+// tally counts what came of one client's requests.
+type tally struct {
+	healthy, draining, lost int
+	firstLoss               string
+}
+
+func (t *tally) add(u tally) {
+	t.healthy += u.healthy
+	t.draining += u.draining
+	t.lost += u.lost
+	if t.firstLoss == "" {
+		t.firstLoss = u.firstLoss
+	}
+}
+
+// steady asks /health at a steady pace until ctx ends or until says so.
+func (c *client) steady(ctx context.Context, until func(answer, error) bool) (got tally) {
+	defer c.close()
+	tick := time.NewTicker(pace)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return got
+		case <-tick.C:
+		}
+		a, err := c.get("/health")
+		switch {
+		case err == nil && a.own() && a.code == 200:
+			got.healthy++
+		case err == nil && a.own():
+			got.draining++
+		default:
+			got.lost++
+			if got.firstLoss == "" {
+				got.firstLoss = fmt.Sprintf("code %d, body %.40q, error %v", a.code, a.body, err)
+			}
+		}
+		if until(a, err) {
+			return got
+		}
+	}
+}
+
+// roll replaces each of two instances behind HAProxy, rounds times over, under
+// steady load through it.
+func roll(t *testing.T, rounds int, drain string) (total tally) {
+	t.Helper()
+	instances := []*instance{start(t, nil, "-drain", drain), start(t, nil, "-drain", drain)}
+	front, state := haproxy(t, [2]string{instances[0].addr, instances[1].addr})
+	inRotation := func(i *instance) func() bool { return func() bool { return state(i.addr) == up } }
+	for _, i := range instances {
+		eventually(t, "it is in rotation", inRotation(i))
+	}
+
+	ctx, stop := context.WithCancel(t.Context())
+	var load sync.WaitGroup
+	defer load.Wait()
+	defer stop()
+	kept, fresh := make([]tally, clients), make([]tally, clients)
+	never := func(answer, error) bool { return false }
+	for n := range clients {
+		load.Go(func() { kept[n] = (&client{addr: front}).steady(ctx, never) })
+		load.Go(func() { fresh[n] = (&client{addr: front, fresh: true}).steady(ctx, never) })
+	}
+	for range rounds {
+		for n, old := range instances {
+			old.signal(t, syscall.SIGTERM)
+			if code := old.wait(t, patience); code != 0 {
+				t.Fatalf("exit code %d, want 0", code)
+			}
+			instances[n] = start(t, []string{"HEALTHD_ADDR=" + old.addr}, "-drain", drain)
+			eventually(t, "its replacement is in rotation", inRotation(instances[n]))
+		}
+	}
+	stop()
+	load.Wait()
+	for kind, tallies := range map[string][]tally{"kept": kept, "fresh": fresh} {
+		var sum tally
+		for _, one := range tallies {
+			sum.add(one)
+		}
+		t.Logf("-drain %s, %d restarts, %s connections: %d healthy, %d draining, %d lost %s",
+			drain, rounds*len(instances), kind, sum.healthy, sum.draining, sum.lost, sum.firstLoss)
+		total.add(sum)
+	}
+	return total
+}
+
+func TestRollingRestartLosesNoRequest(t *testing.T) {
+	got := roll(t, 10, "600ms") // HAProxy needs up to three times 100 ms
+	if got.lost > 0 {
+		t.Errorf("%d requests lost, the first: %s", got.lost, got.firstLoss)
+	}
+	if got.healthy == 0 || got.draining == 0 {
+		t.Errorf("%d healthy and %d draining answers: no load, or no drain under load", got.healthy, got.draining)
+	}
+}
+
+// The test above proves something only if it can fail.
+func TestRollingRestartWithoutDrainLosesRequests(t *testing.T) {
+	if got := roll(t, 3, "0"); got.lost == 0 {
+		t.Errorf("no loss in %d requests: the load does not see a closed port", got.healthy+got.draining)
+	}
+}
+
+// A client that pools its connections reads "Connection: close" on each before
+// it ends: none meets an error.
+func TestDrainCutsNoPooledConnection(t *testing.T) {
+	i := start(t, nil, "-drain", "600ms")
+	busy := make(chan struct{}, clients)
+	last := make([]answer, clients)
+	tallies := make([]tally, clients)
+	var load sync.WaitGroup
+	for n := range clients {
+		load.Go(func() {
+			asked := 0
+			tallies[n] = (&client{addr: i.addr}).steady(t.Context(), func(a answer, err error) bool {
+				if asked++; asked == 10 {
+					busy <- struct{}{}
+				}
+				last[n] = a
+				return err != nil || a.last
+			})
+		})
+	}
+	for range clients {
+		<-busy
+	}
+	i.signal(t, syscall.SIGTERM)
+	if code := i.wait(t, patience); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
+	}
+	load.Wait()
+	for n, got := range tallies {
+		if got.lost > 0 || got.draining != 1 || !last[n].last {
+			t.Errorf("client %d: %+v, last answer %+v", n, got, last[n])
+		}
+	}
+}
