@@ -128,7 +128,7 @@ func (c *Config) arguments(args []string) error {
 	}
 	u, err := url.Parse(args[0])
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
-		return errors.New("the URL to probe must be http://host... or https://host...")
+		return errors.New("the URL to probe must begin with http:// or https:// and name a host")
 	}
 	if u.User != nil {
 		return errors.New("the URL to probe must not hold a user or a password")

@@ -115,9 +115,9 @@ func TestMistakesAreNamedInOneLine(t *testing.T) {
 		{"-target=", nil, "use one of the schemes"},
 		{"-target http://a/#b", nil, "leave out"},
 		{"", map[string]string{"HEALTHD_TARGETS": "http://a,"}, "number 2"},
-		{"probe localhost:8080", nil, "must be http://"},
-		{"probe http://", nil, "must be http://"},
-		{"probe ftp://a/", nil, "must be http://"},
+		{"probe localhost:8080", nil, "must begin with http://"},
+		{"probe http://", nil, "must begin with http://"},
+		{"probe ftp://a/", nil, "must begin with http://"},
 		{"probe http://a/ http://b/", nil, "one URL"},
 		{"probe http://a/ -timeout 1s", nil, "one URL, after the flags"},
 	} {
