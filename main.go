@@ -145,7 +145,7 @@ func routes(cfg config.Config, health http.Handler, log *slog.Logger) (handler h
 	guard := func(names ...string) (g auth.Guard) {
 		g.Log = log
 		for _, name := range names {
-			if m := methods[name]; m != nil && !slices.Contains(g.Methods, m) {
+			if m := methods[name]; m != nil {
 				g.Methods = append(g.Methods, m)
 			}
 		}
@@ -157,9 +157,13 @@ func routes(cfg config.Config, health http.Handler, log *slog.Logger) (handler h
 	}
 	mux.Handle("GET /health", health)
 	if jwt, on := methods["jwt"].(auth.JWT); on {
-		names := append(slices.Clone(cfg.Auth), "basic", "aksk")
-		names = slices.DeleteFunc(names, func(name string) bool { return name == "jwt" })
-		if g := guard(names...); len(g.Methods) > 0 {
+		issuers := slices.DeleteFunc(slices.Clone(cfg.Auth), func(name string) bool { return name == "jwt" })
+		for _, name := range []string{"basic", "aksk"} {
+			if !slices.Contains(issuers, name) {
+				issuers = append(issuers, name)
+			}
+		}
+		if g := guard(issuers...); len(g.Methods) > 0 {
 			mux.Handle("POST /token", jwt.Token(g))
 		}
 	}

@@ -9,15 +9,15 @@ import (
 
 // What strangers can make the process hold is bounded here. Every open
 // connection is charged with the memory that it may take; when the sum would
-// pass the budget, the most expensive connections are closed, of equals the
-// one whose state changed longest ago. A probe sends little and is gone within
-// a millisecond, so under a flood that is always one of the flood's own.
+// pass the budget, connections are closed: those that never sent anything,
+// then the most expensive, and of equals the one whose state changed longest
+// ago. A probe speaks at once, sends little and is gone within a millisecond,
+// so under a flood that is always one of the flood's own.
 
 // Memory in bytes, as measured with thousands of each.
 const (
 	budget     = 20 << 20 // leaves room for garbage within the soft memory limit
 	costConn   = 16 << 10 // an open connection: its buffers and a goroutine
-	costNew    = 1        // one that never asked goes before one that did
 	costTLS    = 32 << 10 // what TLS adds to a connection
 	costHeader = 6        // each byte of a header of many short lines
 	costHTTP2  = 80 << 10 // an HTTP/2 connection: frames, tables, goroutines
@@ -77,7 +77,7 @@ func (s *conns) note(nc net.Conn, state http.ConnState) {
 	switch {
 	case state == http.StateNew:
 		c.element = s.list.PushBack(c)
-		s.charge(c, c.base()+costNew)
+		s.charge(c, costConn)
 	case c.element == nil: // evicted
 		if state == http.StateClosed {
 			s.evicted--
@@ -90,7 +90,10 @@ func (s *conns) note(nc net.Conn, state http.ConnState) {
 		s.charge(c, costHTTP2)
 	case state == http.StateIdle && !c.http2:
 		c.spoke = false
-		s.charge(c, c.base()-c.cost)
+		s.charge(c, costConn-c.cost)
+		if c.tls {
+			s.charge(c, costTLS)
+		}
 		s.list.MoveToBack(c.element)
 	default:
 		s.list.MoveToBack(c.element)
@@ -109,17 +112,17 @@ func (s *conns) charge(c *conn, n int) {
 	}
 }
 
-// evict closes the most expensive connection. There must be one.
+// evict closes the connection that is spared last. There must be one.
 func (s *conns) evict() {
-	worst := s.list.Front().Value.(*conn)
+	victim := s.list.Front().Value.(*conn)
 	for e := s.list.Front(); e != nil; e = e.Next() {
-		if c := e.Value.(*conn); c.cost > worst.cost {
-			worst = c
+		if c := e.Value.(*conn); c.burden() > victim.burden() {
+			victim = c
 		}
 	}
-	s.remove(worst)
+	s.remove(victim)
 	s.evicted++
-	worst.Close()
+	victim.Close()
 }
 
 // evictOne evicts a connection and reports whether there was one.

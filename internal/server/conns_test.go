@@ -32,22 +32,26 @@ func (s *conns) serve(c *conn) {
 	s.note(c, http.StateIdle)
 }
 
-func TestTheMostExpensiveConnectionMakesRoom(t *testing.T) {
+func TestWhichConnectionMakesRoom(t *testing.T) {
 	t.Parallel()
 	s := newConns()
-	idle, fresh, greedy, young := s.open(t), s.open(t), s.open(t), s.open(t)
-	s.serve(idle)
-	s.charge(greedy, 16<<10*costHeader)
+	kept := s.open(t)
+	s.serve(kept)
+	silent, greedy, young, probe := s.open(t), s.open(t), s.open(t), s.open(t)
+	for c, header := range map[*conn]int{greedy: 16 << 10, probe: 100} {
+		c.spoke = true
+		s.charge(c, header*costHeader)
+	}
 	for _, tt := range []struct {
 		name string
 		want *conn
 	}{
-		{"what holds the most goes first", greedy},
-		{"then the older of those that never asked", fresh},
-		{"then the younger of those", young},
-		{"and last the one that asked", idle},
+		{"the oldest that never spoke goes first", silent},
+		{"then the other one that never spoke", young},
+		{"then what holds the most", greedy},
+		{"then the oldest of equals", kept},
+		{"and last the probe that has just come", probe},
 	} {
-		s.charge(tt.want, 0) // a no-op: room is made only when it is needed
 		if tt.want.element == nil {
 			t.Fatalf("%s: gone before its turn", tt.name)
 		}

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"syscall"
@@ -26,12 +27,13 @@ type conn struct {
 	http2   bool
 }
 
-// base is the cost of an HTTP/1 connection without a request.
-func (c *conn) base() int {
-	if c.tls {
-		return costConn + costTLS
+// burden tells which connection to close first: a silent one, or else the one
+// with the highest cost. Small differences are none.
+func (c *conn) burden() int {
+	if c.state == http.StateNew && !c.spoke {
+		return math.MaxInt
 	}
-	return costConn
+	return c.cost / costConn
 }
 
 // beneath returns the *conn that nc is or that carries its TLS.
@@ -81,6 +83,9 @@ func (c *conn) Read(p []byte) (int, error) {
 	if n > 0 {
 		c.set.mu.Lock()
 		defer c.set.mu.Unlock()
+		if c.tls && c.state == http.StateNew && !c.spoke {
+			c.set.charge(c, costTLS)
+		}
 		c.spoke = true
 		if !c.http2 {
 			c.set.charge(c, n*costHeader)
