@@ -45,29 +45,46 @@ func (c Config) Clear() bool {
 	return len(c.Auth) > 0 && c.TLSCert == "" && !local
 }
 
+// setting is one that has a flag and a variable.
+type setting struct {
+	flag, env string
+	set       func(string) error
+}
+
 // Parse reads args, the command line without the program's name, and the
 // environment. A flag wins over its variable, and an empty variable is an
-// unset one. The error is [flag.ErrHelp] if help was asked for; any other
-// names the setting and the mend in one line, and holds no secret.
+// unset one. The error is [flag.ErrHelp] if help was asked for; any other is
+// one line that names the settings and the mend and repeats no value, for it
+// may be a misplaced secret.
 func Parse(args []string, getenv func(string) string) (Config, error) {
 	c := Config{Addr: ":8080", Drain: 5 * time.Second, Interval: 5 * time.Second, Timeout: time.Second}
 	if len(args) > 0 && args[0] == "probe" {
 		c.Probe = true
 		args = args[1:]
 	}
+	settings := []setting{
+		{"addr", "HEALTHD_ADDR", address(&c.Addr)},
+		{"auth", "HEALTHD_AUTH", c.methods},
+		{"drain", "HEALTHD_DRAIN", duration(&c.Drain, 0)},
+		{"interval", "HEALTHD_INTERVAL", duration(&c.Interval, 1)},
+		{"target", "HEALTHD_TARGETS", c.target},
+		{"timeout", "HEALTHD_TIMEOUT", duration(&c.Timeout, 1)},
+		{"tls-cert", "HEALTHD_TLS_CERT", file(&c.TLSCert)},
+		{"tls-key", "HEALTHD_TLS_KEY", file(&c.TLSKey)},
+		{"verbose", "HEALTHD_VERBOSE", boolean(&c.Verbose)},
+	}
 	flags := flag.NewFlagSet("healthd", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	flags.Func("addr", "", address(&c.Addr))
-	flags.Func("drain", "", duration(&c.Drain, 0))
-	var targets []string
-	flags.Func("target", "", func(s string) error { targets = append(targets, s); return nil })
-	flags.Func("interval", "", duration(&c.Interval, 1))
-	flags.Func("timeout", "", duration(&c.Timeout, 1))
-	flags.BoolFunc("verbose", "", boolean(&c.Verbose))
-	flags.Func("auth", "", c.methods)
-	flags.StringVar(&c.TLSCert, "tls-cert", "", "")
-	flags.StringVar(&c.TLSKey, "tls-key", "", "")
 	flags.BoolVar(&c.Version, "version", false, "")
+	given := make(map[string][]string) // by flag
+	for _, s := range settings {
+		note := func(value string) error { given[s.flag] = append(given[s.flag], value); return nil }
+		if s.flag == "verbose" {
+			flags.BoolFunc(s.flag, "", note)
+		} else {
+			flags.Func(s.flag, "", note)
+		}
+	}
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return c, err
 	} else if err != nil {
@@ -76,43 +93,38 @@ func Parse(args []string, getenv func(string) string) (Config, error) {
 	if c.Version {
 		return c, nil
 	}
-	mistakes := environment(flags, getenv)
-	mistakes = append(mistakes, c.arguments(flags.Args()))
-	mistakes = append(mistakes, c.secrets(getenv)...)
-	mistakes = append(mistakes, c.certificate(), c.targets(targets))
-	return c, oneLine(mistakes)
-}
-
-// environment sets each flag that is not on the command line from its variable.
-func environment(flags *flag.FlagSet, getenv func(string) string) (mistakes []error) {
-	given := make(map[string]bool)
-	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
-	flags.VisitAll(func(f *flag.Flag) {
-		if given[f.Name] || f.Name == "version" {
-			return
-		}
-		name := "HEALTHD_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-		if f.Name == "target" {
-			name = "HEALTHD_TARGETS"
-		}
-		value := getenv(name)
-		if port := getenv("PORT"); f.Name == "addr" && value == "" && port != "" {
-			name, value = "PORT", ":"+port
-		}
-		if value == "" {
-			return
-		}
-		values := []string{value}
-		if f.Name == "target" {
-			values = strings.Split(value, ",")
+	mistakes := []error{c.arguments(flags.Args())}
+	for _, s := range settings {
+		name, values := "-"+s.flag, given[s.flag]
+		if values == nil {
+			name, values = fromEnv(s, getenv)
 		}
 		for _, value := range values {
-			if err := flags.Set(f.Name, strings.TrimSpace(value)); err != nil {
-				mistakes = append(mistakes, fmt.Errorf("invalid value %q for %s: %w", value, name, err))
+			if err := s.set(strings.TrimSpace(value)); err != nil {
+				mistakes = append(mistakes, fmt.Errorf("%s: %w", name, err))
 			}
 		}
-	})
-	return mistakes
+	}
+	mistakes = append(mistakes, c.secrets(getenv)...)
+	mistakes = append(mistakes, c.certificate())
+	if err := errors.Join(mistakes...); err != nil {
+		return c, errors.New(strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	return c, nil
+}
+
+// fromEnv returns the values of the variable, none if it is empty.
+func fromEnv(s setting, getenv func(string) string) (name string, values []string) {
+	value, port := getenv(s.env), getenv("PORT")
+	switch {
+	case value == "" && s.flag == "addr" && port != "":
+		return "PORT", []string{":" + port}
+	case value == "":
+		return s.env, nil
+	case s.flag == "target":
+		return s.env, strings.Split(value, ",")
+	}
+	return s.env, []string{value}
 }
 
 // arguments takes what stands after the flags. It is not repeated in an error:
@@ -137,37 +149,30 @@ func (c *Config) arguments(args []string) error {
 	return nil
 }
 
-// targets takes what /health speaks for. A target is not repeated in an error:
-// it may hold a password.
-func (c *Config) targets(list []string) error {
-	for i, s := range list {
-		u, err := url.Parse(s)
-		mend := ""
-		switch {
-		case err != nil:
-			mend = "use tcp://host:port, unix:///path, http://host or https://host"
-		case u.User != nil || u.Fragment != "":
-			mend = "leave out user, password and fragment"
-		case u.Scheme == "tcp":
-			if address(new(string))(u.Host) != nil || u.Hostname() == "" || u.Path+u.RawQuery != "" {
-				mend = "use tcp://host:port"
-			}
-		case u.Scheme == "unix":
-			if u.Host != "" || u.Path == "" || u.RawQuery != "" {
-				mend = "use unix:///path"
-			}
-		case u.Scheme == "http" || u.Scheme == "https":
-			if u.Hostname() == "" || u.Port() != "" && address(new(string))(u.Host) != nil {
-				mend = "use http://host or http://host:port, and a path"
-			}
-		default:
-			mend = "use one of the schemes tcp, unix, http, https"
+// target takes one of what /health speaks for.
+func (c *Config) target(s string) error {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil:
+		return errors.New("use tcp://host:port, unix:///path, http://host or https://host")
+	case u.User != nil || u.Fragment != "":
+		return errors.New("leave out user, password and fragment")
+	case u.Scheme == "tcp":
+		if address(new(string))(u.Host) != nil || u.Hostname() == "" || u.Path+u.RawQuery != "" {
+			return errors.New("use tcp://host:port")
 		}
-		if mend != "" {
-			return fmt.Errorf("-target (HEALTHD_TARGETS), number %d: %s", i+1, mend)
+	case u.Scheme == "unix":
+		if u.Host != "" || u.Path == "" || u.RawQuery != "" {
+			return errors.New("use unix:///path")
 		}
-		c.Targets = append(c.Targets, u)
+	case u.Scheme == "http" || u.Scheme == "https":
+		if u.Hostname() == "" || u.Port() != "" && address(new(string))(u.Host) != nil {
+			return errors.New("use http://host or http://host:port, and a path")
+		}
+	default:
+		return errors.New("use one of the schemes tcp, unix, http, https")
 	}
+	c.Targets = append(c.Targets, u)
 	return nil
 }
 
@@ -211,10 +216,6 @@ func boolean(dst *bool) func(string) error {
 	}
 }
 
-// oneLine joins the mistakes, so that a log keeps them together.
-func oneLine(mistakes []error) error {
-	if err := errors.Join(mistakes...); err != nil {
-		return errors.New(strings.ReplaceAll(err.Error(), "\n", "; "))
-	}
-	return nil
+func file(dst *string) func(string) error {
+	return func(s string) error { *dst = s; return nil }
 }

@@ -98,23 +98,24 @@ func TestMistakesAreNamedInOneLine(t *testing.T) {
 		{"", map[string]string{"HEALTHD_TIMEOUT": "-1s"}, "HEALTHD_TIMEOUT: use a longer time"},
 		{"-verbose=yes", nil, "-verbose: use true or false"},
 		{"", map[string]string{"HEALTHD_VERBOSE": "on"}, "HEALTHD_VERBOSE: use true or false"},
+		{"-drain x -timeout y", nil, "-drain: use a number and a unit, such as 5s or 500ms; -timeout: use"},
 		{"", map[string]string{"HEALTHD_DRAIN": "a", "PORT": "b"}, "PORT"},
 		{"", map[string]string{"HEALTHD_DRAIN": "a", "PORT": "b"}, "HEALTHD_DRAIN"},
 		{"-interval 0", nil, "-interval: use a longer time"},
-		{"-target tcp://a", nil, "-target (HEALTHD_TARGETS), number 1: use tcp://host:port"},
+		{"-target tcp://a", nil, "-target: use tcp://host:port"},
 		{"-target tcp://:1", nil, "use tcp://host:port"},
-		{"-target tcp://a:x", nil, "number 1"},
+		{"-target tcp://a:x", nil, "-target: "},
 		{"-target tcp://a:99999", nil, "use tcp://host:port"},
 		{"-target tcp://a:1/b", nil, "use tcp://host:port"},
 		{"-target unix://a/b", nil, "use unix:///path"},
 		{"-target unix://", nil, "use unix:///path"},
 		{"-target http://", nil, "use http://host"},
 		{"-target http://a:99999", nil, "use http://host"},
-		{"-target http://a -target ftp://a", nil, "number 2: use one of the schemes"},
+		{"-target http://a -target ftp://a", nil, "-target: use one of the schemes"},
 		{"-target a:1", nil, "use one of the schemes"},
 		{"-target=", nil, "use one of the schemes"},
 		{"-target http://a/#b", nil, "leave out"},
-		{"", map[string]string{"HEALTHD_TARGETS": "http://a,"}, "number 2"},
+		{"", map[string]string{"HEALTHD_TARGETS": "http://a,"}, "HEALTHD_TARGETS: use one of the schemes"},
 		{"probe localhost:8080", nil, "must begin with http://"},
 		{"probe http://", nil, "must begin with http://"},
 		{"probe ftp://a/", nil, "must begin with http://"},
@@ -135,7 +136,7 @@ func TestMistakesAreNamedInOneLine(t *testing.T) {
 
 func TestAnErrorDoesNotRepeatAMisplacedSecret(t *testing.T) {
 	t.Parallel()
-	for _, args := range []string{"user:s3cret", "-basic=user:s3cret", "probe http://user:s3cret@a/", "-target http://user:s3cret@a/", "-target tcp://:s3cret@a:1", "-target http://user:s3cret%zz@a/", "probe s3cret", "probe http://a/ s3cret"} {
+	for _, args := range []string{"user:s3cret", "-basic=user:s3cret", "probe http://user:s3cret@a/", "-target http://user:s3cret@a/", "-target tcp://:s3cret@a:1", "-target http://user:s3cret%zz@a/", "probe s3cret", "probe http://a/ s3cret", "-auth user:s3cret", "-addr user:s3cret", "-drain s3cret", "-verbose=s3cret"} {
 		if _, err := parse(args, nil); err == nil || strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%s: %v", args, err)
 		}

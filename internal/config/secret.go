@@ -96,6 +96,7 @@ func (c *Config) secrets(getenv func(string) string) (mistakes []error) {
 	return mistakes
 }
 
+// methods takes the list of -auth.
 func (c *Config) methods(list string) error {
 	c.Auth = nil
 	for method := range strings.SplitSeq(list, ",") {
