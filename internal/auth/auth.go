@@ -70,20 +70,22 @@ type Guard struct {
 // request is admitted; otherwise it is the first method whose credential was
 // presented, or else the first method, and err its reason.
 func (g Guard) Check(r *http.Request) (subject string, refused Method, err error) {
-	admitted := false
+	admitted, ambiguous := false, false
 	for _, m := range g.Methods {
 		s, e := m.check(r)
-		switch {
-		case e == nil:
+		if e == nil {
 			admitted, subject = true, s
-		case e == errAmbiguous: // no other method makes up for that
-			return "", m, e
-		case refused == nil || err == errMissing && e != errMissing:
+		}
+		ambiguous = ambiguous || e == errAmbiguous // no other method makes up for that
+		if refused == nil || err == errMissing && e != errMissing {
 			refused, err = m, e
 		}
 	}
-	if admitted {
+	switch {
+	case admitted && !ambiguous:
 		return subject, nil, nil
+	case err == nil:
+		err = errAmbiguous
 	}
 	return "", refused, err
 }
@@ -97,7 +99,8 @@ func (g Guard) Handler(next http.Handler) http.Handler {
 func (g Guard) handler(next func(w http.ResponseWriter, r *http.Request, subject string)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		subject, refused, err := g.Check(r)
-		if refused != nil && g.look() {
+		if refused != nil {
+			g.look()
 			subject, refused, err = g.Check(r)
 		}
 		if refused == nil {
@@ -112,12 +115,12 @@ func (g Guard) handler(next func(w http.ResponseWriter, r *http.Request, subject
 }
 
 // look closes the gap between a new secret's coming into use and the next look
-// of the timer.
-func (g Guard) look() (changed bool) {
+// of the timer. Whether it found anything new does not matter: another request's
+// look may have, just before.
+func (g Guard) look() {
 	for _, m := range g.Methods {
-		changed = m.Look() || changed
+		m.Look()
 	}
-	return changed
 }
 
 func write(w http.ResponseWriter, code int, body string) {

@@ -59,8 +59,8 @@ func secret(name string, isKey bool, getenv func(string) string) (s Secret, err 
 	case value != "" && file != "":
 		return s, fmt.Errorf("%s and %s_FILE are both set; keep one", name, name)
 	case file != "":
-		if s.Lines, err = load(s.Parse, file); err != nil {
-			return s, fmt.Errorf("%s_FILE: %w", name, err)
+		if s.Lines, err = load(s.Parse, source{name + "_FILE", file}); err != nil {
+			return s, err
 		}
 		s.Files = []string{file}
 	case strings.Contains(value, "\n"):
@@ -117,11 +117,9 @@ func (c *Config) certificate() (err error) {
 	case c.TLSCert == "" || c.TLSKey == "":
 		return errors.New("-tls-cert and -tls-key (HEALTHD_TLS_CERT, HEALTHD_TLS_KEY) go together; set both")
 	}
-	c.Certificate, err = load(ParseCertificate, c.TLSCert, c.TLSKey)
-	if err != nil {
-		return fmt.Errorf("-tls-cert, -tls-key: %w", err)
-	}
-	return nil
+	c.Certificate, err = load(ParseCertificate,
+		source{"-tls-cert (HEALTHD_TLS_CERT)", c.TLSCert}, source{"-tls-key (HEALTHD_TLS_KEY)", c.TLSKey})
+	return err
 }
 
 // ParseCertificate takes a PEM certificate, with its chain, and its PEM key.
@@ -129,13 +127,20 @@ func ParseCertificate(contents [][]byte) (tls.Certificate, error) {
 	return tls.X509KeyPair(contents[0], contents[1])
 }
 
+// source is the path of a file and the setting that holds it.
+type source struct{ setting, path string }
+
 // load reads and parses files. It tries again at once: files that are swapped
 // together may be gone, or not fit each other, for the moment between two reads.
-func load[T any](parse func([][]byte) (T, error), paths ...string) (value T, err error) {
+// An error names the settings and no path: a secret may stand in its place.
+func load[T any](parse func([][]byte) (T, error), files ...source) (value T, err error) {
+	settings := make([]string, len(files))
 	for range 3 {
-		contents := make([][]byte, len(paths))
-		for i, path := range paths {
-			if contents[i], err = os.ReadFile(path); err != nil {
+		contents := make([][]byte, len(files))
+		for i, f := range files {
+			settings[i] = f.setting
+			if contents[i], err = os.ReadFile(f.path); err != nil {
+				err = fmt.Errorf("%s: %w", f.setting, errors.Unwrap(err))
 				break
 			}
 		}
@@ -145,6 +150,7 @@ func load[T any](parse func([][]byte) (T, error), paths ...string) (value T, err
 		if value, err = parse(contents); err == nil {
 			break
 		}
+		err = fmt.Errorf("%s: %w", strings.Join(settings, ", "), err)
 	}
 	return value, err
 }

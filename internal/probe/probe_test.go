@@ -3,9 +3,11 @@ package probe
 import (
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -99,6 +101,58 @@ func TestAProbeOfNoHTTPServerFails(t *testing.T) {
 			ok, line := Probe{URL: "http://localhost/", Addr: l.Addr().String(), Timeout: 5 * time.Second}.Do(t.Context())
 			if ok || !strings.Contains(line, tt.want) {
 				t.Errorf("got %v %q, want %q in it", ok, line, tt.want)
+			}
+		})
+	}
+}
+
+func TestACredentialGoesToTheRightServerOnly(t *testing.T) {
+	t.Parallel()
+	var got http.Header // of the last request that reached the server
+	newServer := func() *httptest.Server {
+		srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { got = r.Header }))
+		srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+		t.Cleanup(srv.Close)
+		return srv
+	}
+	plain, locked := newServer(), newServer()
+	plain.Start()
+	locked.StartTLS()
+	// Where another server would have taken the place of the configured one,
+	// its certificate is the same but for a byte of the signature.
+	pin := locked.Certificate().Raw
+	other := slices.Clone(pin)
+	other[len(other)-1] ^= 1
+	for _, tt := range []struct {
+		name string
+		url  string
+		addr string
+		pin  []byte
+		ok   bool
+		line string // in the line
+	}{
+		{"plain text", plain.URL, "", nil, true, "200 OK"},
+		{"the pinned certificate, whatever its name", "https://localhost/", locked.Listener.Addr().String(), pin, true, "200 OK"},
+		{"another certificate than the pinned one", "https://localhost/", locked.Listener.Addr().String(), other, false, "another certificate than the configured one"},
+		{"a part of the pinned certificate", "https://localhost/", locked.Listener.Addr().String(), pin[:100], false, "another certificate than the configured one"},
+		{"a certificate that the system's roots do not know", locked.URL, "", nil, false, "failed to verify certificate"},
+		{"no TLS where it must be", "https://localhost/", plain.Listener.Addr().String(), pin, false, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got = nil
+			header := http.Header{"Authorization": {"Bearer s3cret"}, "X-Secret-Key": {"s3cret"}}
+			ok, line := Probe{URL: tt.url, Addr: tt.addr, Pin: tt.pin, Header: header, Timeout: 10 * time.Second}.Do(t.Context())
+			if ok != tt.ok || !strings.Contains(line, tt.line) {
+				t.Errorf("got %v %q, want %v and %q in it", ok, line, tt.ok, tt.line)
+			}
+			if !tt.ok && got != nil {
+				t.Errorf("the server was sent %v", got)
+			}
+			if tt.ok && (got.Get("Authorization") != "Bearer s3cret" || got.Get("X-Secret-Key") != "s3cret") {
+				t.Errorf("the server was sent %v", got)
+			}
+			if strings.Contains(line, "s3cret") {
+				t.Errorf("the line tells the secret: %q", line)
 			}
 		})
 	}
