@@ -72,12 +72,22 @@ func tune(getenv func(string) string) {
 	}
 }
 
-// ask probes. Settings that changed since they were read, as when a Secret is
-// being rotated, get a second try.
+// ask probes. While the settings keep changing, as when a Secret is rotated, an
+// answer to the old ones is no verdict: it asks again, within the one timeout.
 func ask(ctx context.Context, cfg config.Config, reread func() (config.Config, error), stdout io.Writer) int {
+	ctx, cancel := context.WithTimeout(ctx, cfg.Timeout)
+	defer cancel()
 	ok, line := question(cfg).Do(ctx)
-	if next, err := reread(); !ok && err == nil && !reflect.DeepEqual(next, cfg) {
-		ok, line = question(next).Do(ctx)
+	for !ok && ctx.Err() == nil {
+		next, err := reread()
+		if err != nil {
+			continue // half swapped
+		}
+		if reflect.DeepEqual(next, cfg) {
+			break
+		}
+		cfg = next
+		ok, line = question(cfg).Do(ctx)
 	}
 	fmt.Fprintln(stdout, line)
 	if !ok {

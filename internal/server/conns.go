@@ -9,17 +9,17 @@ import (
 
 // What strangers can make the process hold is bounded here. Every open
 // connection is charged with the memory that it may take; when the sum would
-// pass the budget, connections are closed: those that never sent anything,
-// then the most expensive, and of equals the one whose state changed longest
-// ago. A probe speaks at once, sends little and is gone within a millisecond,
-// so under a flood that is always one of the flood's own.
+// pass the budget, the most expensive connection is closed, and of equals the
+// one whose state changed longest ago. A probe sends little and is gone within
+// a millisecond, so under a flood that is always one of the flood's own.
 
 // Memory in bytes, as measured with thousands of each.
 const (
 	budget     = 20 << 20 // leaves room for garbage within the soft memory limit
 	costConn   = 16 << 10 // an open connection: its buffers and a goroutine
 	costTLS    = 32 << 10 // what TLS adds to a connection
-	costHeader = 6        // each byte of a header of many short lines
+	costHeader = 6        // each byte of a header of many short lines, beyond
+	freeHeader = 2 << 10  // as many bytes as a usual request, or a TLS handshake, has
 	costHTTP2  = 80 << 10 // an HTTP/2 connection: frames, tables, goroutines
 	costStream = 64 << 10 // an HTTP/2 request with a 16 KiB header
 )
@@ -37,7 +37,8 @@ type conns struct {
 	mu      sync.Mutex
 	list    list.List // of *conn, the one whose state changed longest ago first
 	cost    int
-	evicted int       // closed to make room, not yet gone
+	closing []*conn   // to be closed to make room
+	evicted int       // closed to make room, or about to be, and not yet gone
 	fewer   sync.Cond // evicted went down
 }
 
@@ -52,7 +53,7 @@ func newConns() *conns {
 // in between, for its client can draw the answer out.
 func (s *conns) begin(c *conn) (crowded bool) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	c.asked = true
 	if c.http2 {
 		s.charge(c, costStream)
@@ -62,7 +63,7 @@ func (s *conns) begin(c *conn) (crowded bool) {
 
 func (s *conns) end(c *conn) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	if c.http2 {
 		s.charge(c, -costStream)
 	}
@@ -72,7 +73,7 @@ func (s *conns) end(c *conn) {
 func (s *conns) note(nc net.Conn, state http.ConnState) {
 	c := beneath(nc)
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	c.state = state
 	switch {
 	case state == http.StateNew:
@@ -89,7 +90,7 @@ func (s *conns) note(nc net.Conn, state http.ConnState) {
 		c.http2 = true
 		s.charge(c, costHTTP2)
 	case state == http.StateIdle && !c.http2:
-		c.spoke = false
+		c.read = 0
 		s.charge(c, costConn-c.cost)
 		if c.tls {
 			s.charge(c, costTLS)
@@ -112,7 +113,7 @@ func (s *conns) charge(c *conn, n int) {
 	}
 }
 
-// evict closes the connection that is spared last. There must be one.
+// evict closes the connection with the highest burden. There must be one.
 func (s *conns) evict() {
 	victim := s.list.Front().Value.(*conn)
 	for e := s.list.Front(); e != nil; e = e.Next() {
@@ -122,13 +123,24 @@ func (s *conns) evict() {
 	}
 	s.remove(victim)
 	s.evicted++
-	victim.Close()
+	s.closing = append(s.closing, victim)
+}
+
+// unlock closes what was evicted under the lock, but not under it: while a
+// goroutine that holds it is in the kernel, thousands may come to wait for it.
+func (s *conns) unlock() {
+	closing := s.closing
+	s.closing = nil
+	s.mu.Unlock()
+	for _, c := range closing {
+		c.Close()
+	}
 }
 
 // evictOne evicts a connection and reports whether there was one.
 func (s *conns) evictOne() bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	if s.list.Len() == 0 {
 		return false
 	}
@@ -160,7 +172,7 @@ func (s *conns) waiting(silent bool) (n int) {
 	defer s.mu.Unlock()
 	for e := s.list.Front(); e != nil; e = e.Next() {
 		c := e.Value.(*conn)
-		asking := c.spoke && !c.http2 && !(c.tls && c.state == http.StateNew)
+		asking := c.read > 0 && !c.http2 && !(c.tls && c.state == http.StateNew)
 		if c.state == http.StateActive || asking || silent && c.state == http.StateNew {
 			n++
 		}

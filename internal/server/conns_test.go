@@ -37,20 +37,18 @@ func TestWhichConnectionMakesRoom(t *testing.T) {
 	s := newConns()
 	kept := s.open(t)
 	s.serve(kept)
-	silent, greedy, young, probe := s.open(t), s.open(t), s.open(t), s.open(t)
-	for c, header := range map[*conn]int{greedy: 16 << 10, probe: 100} {
-		c.spoke = true
-		s.charge(c, header*costHeader)
-	}
+	silent, greedy, probe := s.open(t), s.open(t), s.open(t)
+	s.charge(greedy, 16<<10*costHeader)
+	s.charge(probe, 100*costHeader)
+	s.serve(kept)
 	for _, tt := range []struct {
 		name string
 		want *conn
 	}{
-		{"the oldest that never spoke goes first", silent},
-		{"then the other one that never spoke", young},
-		{"then what holds the most", greedy},
-		{"then the oldest of equals", kept},
-		{"and last the probe that has just come", probe},
+		{"what holds the most goes first", greedy},
+		{"then the oldest of those that hold little", silent},
+		{"then the next, though it holds a little more", probe},
+		{"and last the one that was served last", kept},
 	} {
 		if tt.want.element == nil {
 			t.Fatalf("%s: gone before its turn", tt.name)

@@ -9,39 +9,53 @@ import (
 	"time"
 )
 
+// What net/http allows a client that still sends the body of an answered HTTP/1
+// request, and limited one of HTTP/2.
+const (
+	linger     = 500 * time.Millisecond
+	maxDropped = 256 << 10
+)
+
 // limited decides which answers are the last of their connection, and lets no
-// request make the server wait for its body: nothing here reads one.
+// answer wait for the body of its request: nothing here reads one.
 func limited(open *conns, stopping *atomic.Bool, next http.Handler) http.Handler {
 	last := []string{"close"}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := r.Context().Value(connKey{}).(*conn)
 		crowded := open.begin(c)
 		defer open.end(c)
-		announced := r.ContentLength != 0
+		http1, announced := r.ProtoMajor == 1, r.ContentLength != 0
 		// HTTP/1.0 has no Transfer-Encoding, and net/http forgets one that an
 		// HTTP/1.0 request carries: RFC 9112, section 6.1, wants it closed.
-		if announced || crowded || stopping.Load() || !r.ProtoAtLeast(1, 1) {
+		if crowded || stopping.Load() || http1 && (announced || r.ProtoMinor == 0) {
 			w.Header()["Connection"] = last // net/http makes it a GOAWAY in HTTP/2
 		}
-		if announced {
-			dropBody(w, !crowded)
+		if http1 {
+			if announced {
+				dropBody(w, !crowded)
+			}
+			next.ServeHTTP(w, r)
+			return
 		}
 		next.ServeHTTP(w, r)
-		if r.ProtoMajor == 2 {
-			// A client that opens no window keeps the answer waiting: here, and
-			// not after the return, so that it stays charged for.
-			http.NewResponseController(w).Flush()
+		// A client that opens no window keeps the answer waiting: here, and not
+		// after the return, so that it stays charged for.
+		http.NewResponseController(w).Flush()
+		if announced && !crowded {
+			// The return resets the stream, and some clients then drop the answer.
+			http.NewResponseController(w).SetReadDeadline(time.Now().Add(linger))
+			io.CopyN(io.Discard, r.Body, maxDropped)
 		}
 	})
 }
 
-// dropBody makes the server answer without reading what the client has yet to
-// send. To close at once would reset the connection, and the client might lose
-// the answer; a body over its limit is the case in which net/http ends its own
-// side first and lingers for half a second (RFC 9112, section 9.6).
-func dropBody(w http.ResponseWriter, linger bool) {
+// dropBody makes the server answer an HTTP/1 request without reading what the
+// client has yet to send. To close at once would reset the connection, and the
+// client might lose the answer; a body over its limit is the case in which
+// net/http ends its own side first and lingers (RFC 9112, section 9.6).
+func dropBody(w http.ResponseWriter, lingering bool) {
 	http.NewResponseController(w).SetReadDeadline(time.Now())
-	if linger {
+	if lingering {
 		tooLong := io.NopCloser(strings.NewReader("x"))
 		http.MaxBytesReader(w, tooLong, 0).Read(make([]byte, 1))
 	}

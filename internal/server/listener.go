@@ -5,9 +5,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
-	"math"
 	"net"
 	"net/http"
+	"runtime"
 	"syscall"
 	"time"
 )
@@ -22,19 +22,14 @@ type conn struct {
 	element *list.Element // nil while not in the set
 	state   http.ConnState
 	cost    int
-	spoke   bool // has sent something since it was new or last idle
+	read    int  // bytes since it was new or last idle
 	asked   bool // has had a request
 	http2   bool
 }
 
-// burden tells which connection to close first: a silent one, or else the one
-// with the highest cost. Small differences are none.
-func (c *conn) burden() int {
-	if c.state == http.StateNew && !c.spoke {
-		return math.MaxInt
-	}
-	return c.cost / costConn
-}
+// burden is the cost in coarse steps: small differences are no reason to close
+// one connection rather than an older one.
+func (c *conn) burden() int { return c.cost / (64 << 10) }
 
 // beneath returns the *conn that nc is or that carries its TLS.
 func beneath(nc net.Conn) *conn {
@@ -64,6 +59,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.AcceptTCP()
 		if err == nil {
+			runtime.Gosched() // what has been accepted goes first
 			return &conn{TCPConn: c, set: l.set, tls: l.tls}, nil
 		}
 		if !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) || !l.set.evictOne() {
@@ -80,16 +76,24 @@ func (l *listener) Accept() (net.Conn, error) {
 // Read charges the connection for what the client sends.
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.TCPConn.Read(p)
-	if n > 0 {
-		c.set.mu.Lock()
-		defer c.set.mu.Unlock()
-		if c.tls && c.state == http.StateNew && !c.spoke {
-			c.set.charge(c, costTLS)
-		}
-		c.spoke = true
-		if !c.http2 {
-			c.set.charge(c, n*costHeader)
-		}
+	if n == 0 {
+		return n, err
+	}
+	c.set.mu.Lock()
+	if c.tls && c.state == http.StateNew && c.read == 0 {
+		c.set.charge(c, costTLS)
+	}
+	before := max(c.read, freeHeader)
+	c.read += n
+	if !c.http2 && c.read > before {
+		c.set.charge(c, (c.read-before)*costHeader)
+	}
+	http2 := c.http2
+	c.set.unlock()
+	if http2 {
+		// One record may hold a hundred requests. Those that have been read are
+		// answered before more are.
+		runtime.Gosched()
 	}
 	return n, err
 }

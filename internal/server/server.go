@@ -166,12 +166,16 @@ func (s *Server) httpServer(open *conns, stopping *atomic.Bool) *http.Server {
 		},
 		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelWarn),
 		HTTP2: &http.HTTP2Config{
-			MaxConcurrentStreams:          100,
+			// 100 would be usual (RFC 9113, section 6.5.2), but what a client opens
+			// at once has been paid for before it can be charged: a hundred times
+			// 10 KiB from each of a hundred connections.
+			MaxConcurrentStreams:          16,
 			MaxDecoderHeaderTableSize:     256,
 			MaxReadFrameSize:              16 << 10,
 			MaxReceiveBufferPerConnection: 64 << 10,
-			MaxReceiveBufferPerStream:     16 << 10,
-			WriteByteTimeout:              requestTimeout,
+			// No less than what a client may send before it has read this.
+			MaxReceiveBufferPerStream: 64 << 10,
+			WriteByteTimeout:          requestTimeout,
 		},
 	}
 	if s.Certificate != nil {
