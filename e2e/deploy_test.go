@@ -11,13 +11,38 @@ import (
 	"testing"
 )
 
-func TestKustomizeBaseRenders(t *testing.T) {
-	render := output(t, nil, "kubectl", "kustomize", "../deploy/kubernetes")
-	for _, promise := range []string{
+// kustomize renders a folder of deploy/kubernetes. Debian 12's kubectl 1.20 gets
+// a copy in its own words for two fields, of which later versions warn.
+func kustomize(t *testing.T, dir string) string {
+	t.Helper()
+	root := "../deploy/kubernetes"
+	if strings.Contains(output(t, nil, "kubectl", "version", "--client"), `GitVersion:"v1.20.`) {
+		copied := t.TempDir()
+		if err := os.CopyFS(copied, os.DirFS(root)); err != nil {
+			t.Fatal(err)
+		}
+		root = copied
+		name := filepath.Join(root, dir, "kustomization.yaml")
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		old := strings.NewReplacer("resources:\n  - ../", "bases:\n  - ../", "patches:", "patchesStrategicMerge:", "- path: ", "- ")
+		if err := os.WriteFile(name, []byte(old.Replace(string(text))), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := spawn(t, nil, nil, program(t, "kubectl"), "kustomize", filepath.Join(root, dir))
+	if code := p.wait(t, patience); code != 0 || p.stderr.String() != "" {
+		t.Fatalf("kubectl kustomize %s: exit code %d\n%s", dir, code, p.stderr.String())
+	}
+	return p.stdout.String()
+}
+
+func TestKustomizationsRender(t *testing.T) {
+	every := []string{
 		"kind: Deployment",
 		"kind: Service",
-		"kind: PodDisruptionBudget",
-		"maxUnavailable: 0",
 		"startupProbe:",
 		"readinessProbe:",
 		"livenessProbe:",
@@ -26,29 +51,108 @@ func TestKustomizeBaseRenders(t *testing.T) {
 		"allowPrivilegeEscalation: false",
 		"enableServiceLinks: false",
 		"automountServiceAccountToken: false",
-		"topologySpreadConstraints:",
 		"limits:",
 		"requests:",
+	}
+	rolling := []string{"kind: PodDisruptionBudget", "maxUnavailable: 0", "topologySpreadConstraints:", "terminationGracePeriodSeconds: 30"}
+	for _, tt := range []struct {
+		dir      string
+		promises []string // each a pattern for a whole line
+		never    []string
+	}{
+		{".", append(rolling, `httpGet:`, `path: /health`), []string{`exec:`}},
+		{"locked", append(rolling,
+			`value: aksk,jwt`,
+			`- name: HEALTHD_AKSK_FILE`,
+			`- name: HEALTHD_JWT_SECRET_FILE`,
+			`- name: HEALTHD_TLS_CERT`,
+			`- name: HEALTHD_TLS_KEY`,
+			`fsGroup: 65532`,
+			`defaultMode: 0?\d+`,
+			`secretName: healthd-keys`,
+			`secretName: healthd-tls`,
+			`port: 443`,
+		), []string{`httpGet:`, `port: 80`, `kind: Secret`, `subPath:.*`, `timeoutSeconds: [12]`}},
+		{"sidecar", []string{`initContainers:`, `restartPolicy: Always`, `value: tcp://127.0.0.1:6379`}, []string{`exec:`, `kind: Secret`}},
 	} {
-		if !regexp.MustCompile(`(?m)^[ -]*` + promise).MatchString(render) {
-			t.Errorf("the render holds no %q", promise)
+		t.Run(tt.dir, func(t *testing.T) {
+			render := kustomize(t, tt.dir)
+			holds := func(pattern string) bool { return regexp.MustCompile(`(?m)^[ -]*` + pattern + `$`).MatchString(render) }
+			for _, promise := range append(every, tt.promises...) {
+				if !holds(promise) {
+					t.Errorf("the render holds no %q", promise)
+				}
+			}
+			for _, never := range tt.never {
+				if holds(never) {
+					t.Errorf("the render holds %q", never)
+				}
+			}
+			if t.Failed() {
+				t.Log(render)
+			}
+		})
+	}
+}
+
+// numbers returns what the pattern's one group finds, everywhere.
+func numbers(t *testing.T, text, pattern string) (all []int) {
+	t.Helper()
+	for _, found := range regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1) {
+		n, err := strconv.Atoi(found[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, n)
+	}
+	if all == nil {
+		t.Fatalf("nothing matches %q in\n%s", pattern, text)
+	}
+	return all
+}
+
+func TestKubernetesWaitsForTheDrainBeforeItKills(t *testing.T) {
+	for _, dir := range []string{".", "locked"} {
+		render := kustomize(t, dir)
+		grace := numbers(t, render, `terminationGracePeriodSeconds: (\d+)`)[0]
+		drain := numbers(t, render, `HEALTHD_DRAIN\s+value: (\d+)s`)[0]
+		if grace <= drain+10 {
+			t.Errorf("%s: grace period %d s, want more than the drain of %d s and the 10 s for what is in flight", dir, grace, drain)
 		}
 	}
-	seconds := func(pattern string) int {
-		t.Helper()
-		found := regexp.MustCompile(pattern).FindStringSubmatch(render)
-		if found == nil {
-			t.Fatalf("the render holds no %q", pattern)
+}
+
+func TestEveryLockedProbeIsHealthdItself(t *testing.T) {
+	render := kustomize(t, "locked")
+	probe := regexp.MustCompile(`(startup|readiness|liveness)Probe:\s+exec:\s+command:\s+- /healthd\s+- probe\s`)
+	if got := len(probe.FindAllString(render, -1)); got != 3 {
+		t.Errorf("%d exec probes, want 3:\n%s", got, render)
+	}
+}
+
+func TestSidecarIsAskedByTheOtherContainersProbes(t *testing.T) {
+	render := kustomize(t, "sidecar")
+	// Keys are rendered in the order of the alphabet: containers, initContainers.
+	containers, sidecars, found := strings.Cut(render, "initContainers:")
+	if !found {
+		t.Fatalf("no initContainers:\n%s", render)
+	}
+	port := numbers(t, sidecars, `containerPort: (\d+)`)[0]
+	asked := numbers(t, containers, `httpGet:\s+path: /health\s+port: (\d+)\s`)
+	if len(asked) != 3 {
+		t.Errorf("%d probes of the main container ask /health, want 3", len(asked))
+	}
+	for _, asks := range asked {
+		if asks != port {
+			t.Errorf("a probe asks port %d, and the sidecar listens on %d", asks, port)
 		}
-		n, _ := strconv.Atoi(found[1])
-		return n
 	}
-	grace, drain := seconds(`terminationGracePeriodSeconds: (\d+)`), seconds(`HEALTHD_DRAIN\s+value: (\d+)s`)
-	if grace <= drain+10 {
-		t.Errorf("grace period %d s, want more than the drain of %d s and the 10 s for what is in flight", grace, drain)
+	// Its own would wait for a target that starts only after it.
+	if strings.Contains(sidecars, "httpGet:") || strings.Contains(sidecars, "startupProbe:") {
+		t.Errorf("the sidecar's own probe asks /health:\n%s", sidecars)
 	}
-	if t.Failed() {
-		t.Log(render)
+	if !strings.Contains(sidecars, "name: healthd\n") || !strings.Contains(sidecars, "restartPolicy: Always\n") {
+		t.Errorf("healthd is no sidecar:\n%s", sidecars)
 	}
 }
 
@@ -77,8 +181,14 @@ func TestSystemdUnitIsValidAndSandboxed(t *testing.T) {
 }
 
 func TestHAProxyFindsNothingToSayAboutItsConfiguration(t *testing.T) {
-	check := spawn(t, nil, nil, program(t, "haproxy"), "-c", "-f", "../deploy/haproxy.cfg")
-	if code := check.wait(t, patience); code != 0 || check.stderr.String() != "" {
-		t.Errorf("haproxy -c: exit code %d\n%s", code, check.stderr.String())
+	ca := written(t, newCertificate(t, ecdsaKey(t)).cert)
+	for name, env := range map[string][]string{
+		"open":   nil,
+		"locked": {"HEALTHD_ACCESS_KEY=a", "HEALTHD_SECRET_KEY=b", "HEALTHD_CA=" + ca},
+	} {
+		check := spawn(t, nil, env, program(t, "haproxy"), "-c", "-f", "../deploy/haproxy.cfg")
+		if code := check.wait(t, patience); code != 0 || check.stderr.String() != "" {
+			t.Errorf("%s: haproxy -c: exit code %d\n%s", name, code, check.stderr.String())
+		}
 	}
 }
