@@ -22,11 +22,17 @@ const inter = "100ms"
 // status and how the last check went.
 func haproxy(t *testing.T, addrs [2]string) (front string, state func(addr string) string) {
 	t.Helper()
+	return lockedHAProxy(t, addrs, nil)
+}
+
+// lockedHAProxy is haproxy with more variables in env: those for a lock and TLS.
+func lockedHAProxy(t *testing.T, addrs [2]string, env []string) (front string, state func(addr string) string) {
+	t.Helper()
 	front, socket := listen(t)
 	stats := filepath.Join(t.TempDir(), "stats")
-	spawn(t, []*os.File{socket}, []string{
+	spawn(t, []*os.File{socket}, append([]string{
 		"BIND=fd@3", "STATS=" + stats, "INTER=" + inter, "HEALTHD_1=" + addrs[0], "HEALTHD_2=" + addrs[1],
-	}, program(t, "haproxy"), "-db", "-f", "../deploy/haproxy.cfg")
+	}, env...), program(t, "haproxy"), "-db", "-f", "../deploy/haproxy.cfg")
 	return front, func(addr string) string {
 		conn, err := net.Dial("unix", stats)
 		if err != nil {

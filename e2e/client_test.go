@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bufio"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -21,10 +22,12 @@ const (
 // client speaks HTTP/1.1 over one connection at a time. Unlike net/http's it
 // never sends a request twice: what is lost is seen.
 type client struct {
-	addr  string // host:port, or the path of a Unix socket
-	fresh bool   // a connection for every request
-	conn  net.Conn
-	r     *bufio.Reader
+	addr   string      // host:port, or the path of a Unix socket
+	fresh  bool        // a connection for every request
+	tls    *tls.Config // none is plain TCP
+	header string      // more lines of the header, each with its CRLF
+	conn   net.Conn
+	r      *bufio.Reader
 }
 
 type answer struct {
@@ -41,8 +44,10 @@ func (a answer) own() bool {
 		(a.code == http.StatusOK && a.body == healthy || a.code == http.StatusServiceUnavailable && a.body == draining)
 }
 
-// get sends one request, on a new connection if there is none to use again.
-func (c *client) get(path string) (a answer, err error) {
+func (c *client) get(path string) (answer, error) { return c.ask("GET", path) }
+
+// ask sends one request, on a new connection if there is none to use again.
+func (c *client) ask(method, path string) (a answer, err error) {
 	if c.conn == nil {
 		network := "tcp"
 		if strings.HasPrefix(c.addr, "/") {
@@ -52,6 +57,9 @@ func (c *client) get(path string) (a answer, err error) {
 			c.conn = nil
 			return a, err
 		}
+		if c.tls != nil {
+			c.conn = tls.Client(c.conn, c.tls)
+		}
 		c.r = bufio.NewReader(c.conn)
 	}
 	defer func() {
@@ -60,7 +68,11 @@ func (c *client) get(path string) (a answer, err error) {
 		}
 	}()
 	c.conn.SetDeadline(time.Now().Add(patience))
-	if _, err := fmt.Fprintf(c.conn, "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", path); err != nil {
+	header := c.header
+	if method == "POST" {
+		header += "Content-Length: 0\r\n"
+	}
+	if _, err := fmt.Fprintf(c.conn, "%s %s HTTP/1.1\r\nHost: localhost\r\n%s\r\n", method, path, header); err != nil {
 		return a, err
 	}
 	resp, err := http.ReadResponse(c.r, nil)

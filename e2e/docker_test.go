@@ -87,15 +87,19 @@ func (d docker) importGo(t *testing.T, image string) {
 	d.do(t, "import", "--change", "ENV PATH=/usr/local/go/bin:/usr/bin:/bin", tar, image)
 }
 
-// run starts the image, as confined as Docker can make it, at addr.
-func (d docker) run(t *testing.T, image, addr, drain string) (container string) {
+// run starts the image, as confined as Docker can make it, at addr. more are
+// further options of "docker run".
+func (d docker) run(t *testing.T, image, addr, drain string, more ...string) (container string) {
 	t.Helper()
-	container = d.do(t, "run", "--detach", "--network", "host",
+	args := append([]string{"run", "--detach", "--network", "host",
 		"--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--memory", "64m",
-		"--health-interval", "200ms", "--env", "HEALTHD_ADDR="+addr, "--env", "HEALTHD_DRAIN="+drain, image)
+		"--health-interval", "200ms", "--env", "HEALTHD_ADDR=" + addr, "--env", "HEALTHD_DRAIN=" + drain}, more...)
+	container = d.do(t, append(args, image)...)
 	t.Cleanup(func() {
-		if t.Failed() {
-			d.do(t, "logs", container) // shown as any output is when a test fails
+		logs := spawn(t, nil, d.env, program(t, "docker"), "logs", container) // shown if the test fails
+		logs.wait(t, patience)
+		if leaks(logs.stdout.String() + logs.stderr.String()) {
+			t.Error("healthd prints a secret")
 		}
 		d.do(t, "rm", "--force", container)
 	})
@@ -140,6 +144,23 @@ func TestDockerImage(t *testing.T) {
 		eventually(t, "healthy", status("healthy"))
 		d.do(t, "kill", "--signal", "TERM", id)
 		eventually(t, "unhealthy", status("unhealthy"))
+	})
+
+	t.Run("is healthy behind a lock", func(t *testing.T) {
+		credential, addr := newPair(), freeAddr(t)
+		file := written(t, credential)
+		if err := os.Chmod(file, 0o644); err != nil { // the container's user is another
+			t.Fatal(err)
+		}
+		id := d.run(t, image, addr, "0", "--volume", file+":/run/secrets/basic:ro",
+			"--env", "HEALTHD_AUTH=basic", "--env", "HEALTHD_BASIC_FILE=/run/secrets/basic")
+		eventually(t, "healthy", func() bool { return d.inspect(t, id, ".State.Health.Status") == "healthy" })
+		if got := get(t, addr); got.code != 401 {
+			t.Errorf("without the credential: %+v", got)
+		}
+		if leaks(d.do(t, "inspect", id)) {
+			t.Error("docker inspect, the last probes' output in it, shows a secret")
+		}
 	})
 
 	t.Run("drains and exits 0 at docker stop", func(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -42,10 +43,19 @@ var packages = map[string]string{
 	"curl":            "curl",
 	"docker":          "docker.io",
 	"dockerd":         "docker.io",
+	"h2load":          "nghttp2-client",
 	"haproxy":         "haproxy",
 	"kubectl":         "kubernetes-client",
+	"nginx":           "nginx",
+	"openssl":         "openssl",
+	"prlimit":         "util-linux",
+	"python3":         "python3-jwt",
+	"redis-server":    "redis-server",
+	"setpriv":         "util-linux",
+	"slowhttptest":    "slowhttptest",
 	"systemd-analyze": "systemd",
 	"tar":             "tar",
+	"wrk":             "wrk",
 }
 
 // tmp holds the binary and is every program's home.
@@ -109,7 +119,8 @@ func (b *buffer) String() string {
 
 // spawn starts a program with env and nothing of the test's own environment.
 // files are its descriptors 3 and up. At the end of the test it is killed with
-// its group, and if the test failed, its output shown.
+// its group, and if the test failed, its output shown. Neither what a healthd
+// prints nor anyone's command line may hold a secret of the tests.
 func spawn(t *testing.T, files []*os.File, env []string, program string, args ...string) *process {
 	t.Helper()
 	p := &process{Cmd: exec.Command(program, args...), exited: make(chan struct{})}
@@ -122,6 +133,10 @@ func spawn(t *testing.T, files []*os.File, env []string, program string, args ..
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
+	visible, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.Process.Pid)) // as ps shows it
+	if leaks(string(visible)) || leaks(strings.Join(p.Args, " ")) {
+		t.Errorf("the command line of %s shows a secret", filepath.Base(program))
+	}
 	go func() {
 		p.Wait()
 		close(p.exited)
@@ -132,6 +147,9 @@ func spawn(t *testing.T, files []*os.File, env []string, program string, args ..
 		default:
 			syscall.Kill(-p.Process.Pid, syscall.SIGKILL)
 			<-p.exited
+		}
+		if program == binary() && leaks(p.stdout.String()+p.stderr.String()) {
+			t.Error("healthd prints a secret")
 		}
 		if t.Failed() {
 			t.Logf("%s: %v\n%s%s", filepath.Base(program), p.ProcessState, p.stdout.String(), p.stderr.String())

@@ -1,0 +1,107 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/pem"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// sClient shakes hands with openssl s_client, which trusts the certificate of
+// the file ca and no other, and returns what it prints.
+func sClient(t *testing.T, i *instance, ca string, args ...string) string {
+	t.Helper()
+	p := spawn(t, nil, nil, program(t, "openssl"), append([]string{"s_client", "-connect", i.addr, "-showcerts",
+		"-CAfile", ca, "-verify_return_error", "-verify_ip", host}, args...)...)
+	p.wait(t, patience)
+	return p.stdout.String() + p.stderr.String()
+}
+
+func TestOpenSSLAgreesOnNothingOld(t *testing.T) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	crt := newCertificate(t, key) // the suites that are refused need an RSA key
+	i, ca := start(t, crt.install(t)), written(t, crt.cert)
+	const (
+		wrongVersion = "SSL alert number 70" // protocol_version (RFC 8446, section 6.2)
+		noSuite      = "SSL alert number 40" // handshake_failure
+		old          = "@SECLEVEL=0"         // lets the client itself offer what is refused
+	)
+	for _, row := range []struct {
+		name string
+		args []string
+		want []string // in what it prints
+	}{
+		{"TLS 1.3 with HTTP/2", []string{"-tls1_3", "-alpn", "h2,http/1.1"}, []string{"New, TLSv1.3", "ALPN protocol: h2\n", "Verify return code: 0"}},
+		{"TLS 1.2 with HTTP/2", []string{"-tls1_2", "-alpn", "h2,http/1.1"}, []string{"New, TLSv1.2", "ALPN protocol: h2\n", "Verify return code: 0"}},
+		{"HTTP/1.1 for those who know no other", []string{"-alpn", "http/1.1"}, []string{"ALPN protocol: http/1.1\n"}},
+		{"ECDHE with AES-128-GCM", []string{"-tls1_2", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256"}, []string{"Cipher is ECDHE-RSA-AES128-GCM-SHA256\n"}},
+		{"ECDHE with ChaCha20", []string{"-tls1_2", "-cipher", "ECDHE-RSA-CHACHA20-POLY1305"}, []string{"Cipher is ECDHE-RSA-CHACHA20-POLY1305\n"}},
+		{"TLS 1.1 is refused", []string{"-tls1_1", "-cipher", "DEFAULT" + old}, []string{wrongVersion}},
+		{"TLS 1.0 is refused", []string{"-tls1", "-cipher", "DEFAULT" + old}, []string{wrongVersion}},
+		{"CBC is refused", []string{"-tls1_2", "-cipher", "ECDHE-RSA-AES128-SHA"}, []string{noSuite}},
+		{"RSA key exchange is refused", []string{"-tls1_2", "-cipher", "AES128-GCM-SHA256"}, []string{noSuite}},
+		{"whatever is not ECDHE is refused", []string{"-tls1_2", "-cipher", "ALL:COMPLEMENTOFALL:!kECDHE" + old}, []string{noSuite}},
+		{"whatever is not AEAD is refused", []string{"-tls1_2", "-cipher", "ALL:COMPLEMENTOFALL:!AESGCM:!CHACHA20" + old}, []string{noSuite}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			got := sClient(t, i, ca, row.args...)
+			for _, want := range row.want {
+				if !strings.Contains(got, want) {
+					t.Errorf("s_client prints no %q:\n%s", want, got)
+				}
+			}
+		})
+	}
+}
+
+func TestANewCertificateIsServedAtOnceAndCutsNoConnection(t *testing.T) {
+	dir := t.TempDir()
+	place := func(files map[string]string) {
+		t.Helper()
+		if err := swap(dir, files); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first, second := newCertificate(t, ecdsaKey(t)), newCertificate(t, ecdsaKey(t))
+	place(first.files())
+	i := start(t, []string{"HEALTHD_TLS_CERT=" + filepath.Join(dir, "tls.crt"), "HEALTHD_TLS_KEY=" + filepath.Join(dir, "tls.key")})
+
+	kept := &client{addr: i.addr, tls: first.trust()}
+	t.Cleanup(kept.close)
+	check := func(when string, want certificate) {
+		t.Helper()
+		printed := sClient(t, i, written(t, want.cert))
+		block, _ := pem.Decode([]byte(printed))
+		if block == nil || string(pem.EncodeToMemory(block)) != want.cert {
+			t.Errorf("%s: s_client is shown another certificate:\n%s", when, printed)
+		}
+		before := kept.conn
+		got, err := kept.get("/health")
+		if err != nil || got.code != http.StatusOK || got.last || before != nil && before != kept.conn {
+			t.Errorf("%s: the open connection: %+v, %v", when, got, err)
+		}
+	}
+	check("at start", first)
+	place(second.files())
+	check("after a swap", second)
+	place(map[string]string{"tls.crt": first.cert, "tls.key": second.key})
+	check("after a swap for a key that does not fit", second)
+	place(map[string]string{"tls.crt": "", "tls.key": ""})
+	check("after a swap for nothing", second)
+	place(first.files())
+	check("after a swap for what fits", first)
+	i.signal(t, syscall.SIGINT)
+	i.wait(t, patience)
+	if got := strings.Count(i.stderr.String(), "level=ERROR"); got != 2 {
+		t.Errorf("%d errors are logged, want one for each bad pair", got)
+	}
+}
