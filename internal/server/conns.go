@@ -55,6 +55,7 @@ func (s *conns) begin(c *conn) (crowded bool) {
 	s.mu.Lock()
 	defer s.unlock()
 	c.asked = true
+	c.answering++
 	if c.http2 {
 		s.charge(c, costStream)
 	}
@@ -64,6 +65,7 @@ func (s *conns) begin(c *conn) (crowded bool) {
 func (s *conns) end(c *conn) {
 	s.mu.Lock()
 	defer s.unlock()
+	c.answering--
 	if c.http2 {
 		s.charge(c, -costStream)
 	}
@@ -80,7 +82,7 @@ func (s *conns) note(nc net.Conn, state http.ConnState) {
 		c.element = s.list.PushBack(c)
 		s.charge(c, costConn)
 	case c.element == nil: // evicted
-		if state == http.StateClosed {
+		if state == http.StateClosed && c.awaited {
 			s.evicted--
 			s.fewer.Signal()
 		}
@@ -122,7 +124,12 @@ func (s *conns) evict() {
 		}
 	}
 	s.remove(victim)
-	s.evicted++
+	// A connection that lingers after its last answer (see dropBody; net/http
+	// does so after a 431, too) sleeps on, but holds little.
+	lingers := victim.state == http.StateActive && victim.answering == 0 && !victim.http2
+	if victim.awaited = !lingers; victim.awaited {
+		s.evicted++
+	}
 	s.closing = append(s.closing, victim)
 }
 

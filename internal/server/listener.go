@@ -25,6 +25,10 @@ type conn struct {
 	read    int  // bytes since it was new or last idle
 	asked   bool // has had a request
 	http2   bool
+	// answering counts the requests that are being answered; awaited is whether
+	// evicted counts the connection.
+	answering int
+	awaited   bool
 }
 
 // burden is the cost in coarse steps: small differences are no reason to close
