@@ -68,7 +68,7 @@ func (i *instance) withstands(t *testing.T, header string, attack func()) {
 	t.Helper()
 	ask := func() (took time.Duration, err error) {
 		begun := time.Now()
-		a, err := (&client{addr: i.addr, fresh: true, header: "Connection: close\r\n" + header}).get("/health")
+		a, err := (&client{addr: i.addr, tls: i.trust, fresh: true, header: "Connection: close\r\n" + header}).get("/health")
 		if took = time.Since(begun); err == nil && (a.code != 200 || !a.own()) {
 			err = fmt.Errorf("answer %+v", a)
 		}
@@ -247,11 +247,11 @@ func rapidReset(t *testing.T, addr string, n int) int {
 // slowly runs slowhttptest in one of its modes with 4,000 connections, and
 // returns how many of them it had opened when it last looked, up to a second
 // before its end.
-func slowly(t *testing.T, addr string, mode ...string) int {
+func slowly(t *testing.T, url string, mode ...string) int {
 	t.Helper()
 	report := filepath.Join(t.TempDir(), "report")
 	output(t, nil, "slowhttptest", append(mode, "-c", "4000", "-r", "1000", "-l", "10", "-p", "1",
-		"-u", "http://"+addr+"/health", "-g", "-o", report)...)
+		"-u", url+"/health", "-g", "-o", report)...)
 	f, err := os.Open(report + ".csv")
 	if err != nil {
 		t.Fatal(err)
@@ -281,11 +281,11 @@ func TestProbesAreAnsweredUnderAttackWithin64MiB(t *testing.T) {
 		least  int // what it must count to be an attack
 		of     string
 	}{
-		{"slow headers", func(t *testing.T, addr string) int { return slowly(t, addr, "-H", "-i", "1", "-x", "24") }, 3000, "connections"},
-		{"slow bodies", func(t *testing.T, addr string) int { return slowly(t, addr, "-B", "-i", "1", "-s", "8192", "-x", "10") }, 3000, "connections"},
-		{"ranges", func(t *testing.T, addr string) int { return slowly(t, addr, "-R", "-a", "10", "-b", "3000") }, 3000, "connections"},
+		{"slow headers", func(t *testing.T, addr string) int { return slowly(t, "http://"+addr, "-H", "-i", "1", "-x", "24") }, 3000, "connections"},
+		{"slow bodies", func(t *testing.T, addr string) int { return slowly(t, "http://"+addr, "-B", "-i", "1", "-s", "8192", "-x", "10") }, 3000, "connections"},
+		{"ranges", func(t *testing.T, addr string) int { return slowly(t, "http://"+addr, "-R", "-a", "10", "-b", "3000") }, 3000, "connections"},
 		{"slow reads", func(t *testing.T, addr string) int {
-			return slowly(t, addr, "-X", "-w", "1", "-y", "20", "-n", "1", "-z", "5", "-k", "3")
+			return slowly(t, "http://"+addr, "-X", "-w", "1", "-y", "20", "-n", "1", "-z", "5", "-k", "3")
 		}, 3000, "connections"},
 		{"a flood of fresh connections", func(t *testing.T, addr string) int {
 			return tool(t, `(\d+) requests in`, "wrk", "-t1", "-c200", "-d6s", "-H", "Connection: close", "http://"+addr+"/health")
@@ -314,6 +314,25 @@ func TestProbesAreAnsweredUnderAttackWithin64MiB(t *testing.T) {
 					t.Errorf("%d %s are no attack, want %d", n, row.of, row.least)
 				}
 			})
+		})
+	}
+}
+
+func TestProbesAreAnsweredOverTLSUnderAttackWithin64MiB(t *testing.T) {
+	manyFiles(t)
+	certificate := newCertificate(t, ecdsaKey(t))
+	for name, attack := range map[string]func(t *testing.T, addr string){
+		"slow headers": func(t *testing.T, addr string) {
+			slowly(t, "https://"+addr, "-H", "-i", "1", "-x", "24")
+		},
+		"a flood of HTTP/2 streams": func(t *testing.T, addr string) {
+			tool(t, `(\d+) succeeded`, "h2load", "-t1", "-c500", "-m100", "-D6", "https://"+addr+"/health")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			i := start(t, certificate.install(t))
+			i.trust = certificate.trust()
+			i.withstands(t, "", func() { attack(t, i.addr) })
 		})
 	}
 }

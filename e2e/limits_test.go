@@ -31,7 +31,7 @@ func dial(t *testing.T, addr string) net.Conn {
 // is what a locked one wants.
 func (i *instance) intact(t *testing.T, header ...string) {
 	t.Helper()
-	got, err := (&client{addr: i.addr, fresh: true, header: strings.Join(header, "")}).get("/health")
+	got, err := (&client{addr: i.addr, tls: i.trust, fresh: true, header: strings.Join(header, "")}).get("/health")
 	if err != nil || got.code != 200 || !got.own() {
 		t.Errorf("afterwards: %+v, %v", got, err)
 	}

@@ -7,6 +7,7 @@ package e2e
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -190,7 +191,8 @@ func output(t *testing.T, env []string, name string, args ...string) string {
 // instance is a healthd that serves.
 type instance struct {
 	*process
-	addr string
+	addr  string
+	trust *tls.Config // how a client reaches it over TLS, if it speaks that
 }
 
 // start starts a healthd on a port of the kernel's choosing, or where
