@@ -31,8 +31,9 @@ lint: ## gofmt, go vet and staticcheck, with and without the e2e tests
 e2e: ## run the binary under real clients (needs root and the packages of .ci/run)
 	go test -tags e2e -count=1 -timeout 30m ./e2e
 
-bench: ## run the benchmarks
-	go test -run '^$$' -bench . -benchmem ./...
+bench: ## measure the cost beside a bare net/http server, and each decision alone
+	go run ./bench
+	go test -run '^$$' -bench '^Benchmark(Health|Check)$$' -benchmem -benchtime 200ms . ./internal/auth
 
 image: ## build the container image, IMAGE=healthd if not set
 	DOCKER_BUILDKIT=1 $(DOCKER) build --build-arg VERSION=$(VERSION) -t $(IMAGE) .

@@ -282,7 +282,9 @@ func TestProbesAreAnsweredUnderAttackWithin64MiB(t *testing.T) {
 		of     string
 	}{
 		{"slow headers", func(t *testing.T, addr string) int { return slowly(t, "http://"+addr, "-H", "-i", "1", "-x", "24") }, 3000, "connections"},
-		{"slow bodies", func(t *testing.T, addr string) int { return slowly(t, "http://"+addr, "-B", "-i", "1", "-s", "8192", "-x", "10") }, 3000, "connections"},
+		{"slow bodies", func(t *testing.T, addr string) int {
+			return slowly(t, "http://"+addr, "-B", "-i", "1", "-s", "8192", "-x", "10")
+		}, 3000, "connections"},
 		{"ranges", func(t *testing.T, addr string) int { return slowly(t, "http://"+addr, "-R", "-a", "10", "-b", "3000") }, 3000, "connections"},
 		{"slow reads", func(t *testing.T, addr string) int {
 			return slowly(t, "http://"+addr, "-X", "-w", "1", "-y", "20", "-n", "1", "-z", "5", "-k", "3")
