@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"healthd/internal/reload"
@@ -40,7 +41,9 @@ type Method interface {
 // parse re-reads them from files, if there are any.
 func New(name string, log *slog.Logger, lines []string, parse func([][]byte) ([]string, error), files ...string) Method {
 	if name == "jwt" {
-		return JWT{reload.New(lines, log, parse, files...), time.Now}
+		last := new(atomic.Pointer[accepted])
+		last.Store(new(accepted))
+		return JWT{reload.New(lines, log, parse, files...), time.Now, last}
 	}
 	credentials := reload.New(NewCredentials(lines), log, func(contents [][]byte) (Credentials, error) {
 		lines, err := parse(contents)
@@ -70,21 +73,22 @@ type Guard struct {
 // request is admitted; otherwise it is the first method whose credential was
 // presented, or else the first method, and err its reason.
 func (g Guard) Check(r *http.Request) (subject string, refused Method, err error) {
-	admitted, ambiguous := false, false
+	admitted := false
 	for _, m := range g.Methods {
 		s, e := m.check(r)
 		if e == nil {
 			admitted, subject = true, s
 		}
-		ambiguous = ambiguous || e == errAmbiguous // no other method makes up for that
 		if refused == nil || err == errMissing && e != errMissing {
 			refused, err = m, e
 		}
 	}
+	// Nothing makes up for a credential header that stands there twice.
+	twice := max(len(r.Header["Authorization"]), len(r.Header["X-Access-Key"]), len(r.Header["X-Secret-Key"])) > 1
 	switch {
-	case admitted && !ambiguous:
+	case admitted && !twice:
 		return subject, nil, nil
-	case err == nil:
+	case err == nil || twice && err == errMissing:
 		err = errAmbiguous
 	}
 	return "", refused, err

@@ -170,7 +170,7 @@ func TestGuard(t *testing.T) {
 		{"several: the same in the other order", "jwt,basic", []string{right, bearer + token}, tokenInvalid, "", "twice"},
 		{"several: nothing makes up for two headers", "aksk,basic", []string{access, secret, right, right}, notAKSK, "", "twice"},
 		{"several: two headers later leave the wording to the first presented", "basic,aksk", []string{wrong, access, access, secret}, notBasic, "", "wrong credential"},
-		{"several: two headers of a method that is off are not presented", "basic", []string{right, access, access}, admitted, "user", ""},
+		{"several: two headers of a method that is off are refused, too", "basic", []string{right, access, access}, notBasic, "", "twice"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var log bytes.Buffer

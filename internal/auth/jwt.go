@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -31,6 +33,8 @@ type JWT struct {
 	Keys *reload.Value[[]string]
 	// Now is the clock.
 	Now func() time.Time
+
+	last *atomic.Pointer[accepted]
 }
 
 func (m JWT) check(r *http.Request) (string, error) {
@@ -42,7 +46,31 @@ func (m JWT) check(r *http.Request) (string, error) {
 	if !sent {
 		return "", errMissing
 	}
-	return "", Verify(token, m.Keys.Get(), m.Now())
+	return "", m.verify(token, m.Keys.Get())
+}
+
+// accepted is a token whose signature and claims were found right with keys. A
+// client sends the same one many times; to look at it anew each time costs more
+// than the rest of the answer.
+type accepted struct {
+	sum  [sha256.Size]byte
+	keys []string
+	validity
+}
+
+func (m JWT) verify(token string, keys []string) error {
+	sum := sha256.Sum256([]byte(token))
+	last := m.last.Load()
+	known := subtle.ConstantTimeCompare(sum[:], last.sum[:]) == 1
+	if !known || &last.keys[0] != &keys[0] { // a reload makes a new slice
+		v, err := parse(token, keys)
+		if err != nil {
+			return err
+		}
+		last = &accepted{sum, keys, v}
+		m.last.Store(last)
+	}
+	return last.at(m.Now())
 }
 
 // bearer returns the token of an Authorization header. One of another scheme
@@ -81,8 +109,17 @@ var (
 // Verify reports why token is not to be trusted at the time now, or nil. Every
 // key is tried.
 func Verify(token string, keys []string, now time.Time) error {
+	v, err := parse(token, keys)
+	if err != nil {
+		return err
+	}
+	return v.at(now)
+}
+
+// parse checks all of a token but the time.
+func parse(token string, keys []string) (v validity, err error) {
 	if strings.Count(token, ".") != 2 {
-		return errForm
+		return v, errForm
 	}
 	dot := strings.LastIndexByte(token, '.')
 	head, payload, _ := strings.Cut(token[:dot], ".")
@@ -90,47 +127,53 @@ func Verify(token string, keys []string, now time.Time) error {
 	claims, err2 := decode(payload)
 	signature, err3 := decode(token[dot+1:])
 	if err1 != nil || err2 != nil || err3 != nil {
-		return errForm
+		return v, errForm
 	}
 	signed := false
 	for _, key := range keys {
 		signed = hmac.Equal(signature, sign(token[:dot], key)) || signed
 	}
 	if !signed {
-		return errSignature
+		return v, errSignature
 	}
 	var alg string
 	fields, err := object(header)
 	if err != nil || json.Unmarshal(fields["alg"], &alg) != nil || alg != "HS256" || fields["crit"] != nil {
-		return errHeader
+		return v, errHeader
 	}
 	if fields, err = object(claims); err != nil {
-		return errClaims
+		return v, errClaims
 	}
-	return inTime(fields, now)
+	return times(fields)
 }
 
-// inTime checks exp (RFC 7519, section 4.1.4), without which a token would hold
-// for ever, and nbf (section 4.1.5), with no leeway. Both count seconds, in any
-// JSON number: beyond the range of a float64 it is infinite, which is late.
-func inTime(claims map[string]json.RawMessage, now time.Time) error {
-	exp, err := number(claims["exp"])
-	if err != nil {
-		return errClaims
-	}
-	nbf := math.Inf(-1)
-	if raw, present := claims["nbf"]; present {
-		if nbf, err = number(raw); err != nil {
-			return errClaims
-		}
-	}
+// validity is when a token is to be trusted, in seconds of Unix time: from nbf
+// (RFC 7519, section 4.1.5) and before exp (section 4.1.4), with no leeway.
+type validity struct{ nbf, exp float64 }
+
+func (v validity) at(now time.Time) error {
 	switch seconds := float64(now.UnixNano()) / 1e9; {
-	case seconds >= exp:
+	case seconds >= v.exp:
 		return errExpired
-	case seconds < nbf:
+	case seconds < v.nbf:
 		return errEarly
 	}
 	return nil
+}
+
+// times takes exp, without which a token would hold for ever, and nbf. Both may
+// be any JSON number: beyond the range of a float64 it is infinite, or late.
+func times(claims map[string]json.RawMessage) (v validity, err error) {
+	if v.exp, err = number(claims["exp"]); err != nil {
+		return v, errClaims
+	}
+	v.nbf = math.Inf(-1)
+	if raw, present := claims["nbf"]; present {
+		if v.nbf, err = number(raw); err != nil {
+			return v, errClaims
+		}
+	}
+	return v, nil
 }
 
 func number(raw json.RawMessage) (float64, error) {

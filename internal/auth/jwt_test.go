@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"math/big"
 	"regexp"
 	"strings"
@@ -387,6 +388,36 @@ func trusted(t *testing.T, token string) {
 	if v, present := members[1]["nbf"]; present {
 		if nbf := seconds(v); new(big.Float).Sub(nbf, clock).Cmp(big.NewFloat(1e-6)) > 0 {
 			t.Fatalf("%q was let in before %v", token, nbf)
+		}
+	}
+}
+
+func TestARememberedTokenIsNoLongerThanItsTimesAndItsKey(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_800_000_000, 0)
+	key, other := strings.Repeat("k", 32), strings.Repeat("o", 32)
+	m := New("jwt", slog.New(slog.DiscardHandler), nil, nil).(JWT)
+	m.Now = func() time.Time { return now }
+	keys := []string{key}
+	token := Mint(key, "a", now, time.Minute)
+	for _, step := range []struct {
+		name  string
+		token string
+		keys  []string
+		after time.Duration
+		want  error
+	}{
+		{"new", token, keys, 0, nil},
+		{"remembered", token, keys, 59 * time.Second, nil},
+		{"another one meanwhile", token[:len(token)-1], keys, 0, errForm},
+		{"remembered, expired", token, keys, time.Second, errExpired},
+		{"its key is gone", Mint(key, "a", now, time.Hour), []string{other}, 0, errSignature},
+		{"a new key", Mint(other, "a", now, time.Hour), []string{other, key}, 0, nil},
+		{"the same keys read again", Mint(other, "a", now, time.Hour), []string{key}, 0, errSignature},
+	} {
+		now = now.Add(step.after)
+		if err := m.verify(step.token, step.keys); err != step.want {
+			t.Errorf("%s: %v, want %v", step.name, err, step.want)
 		}
 	}
 }

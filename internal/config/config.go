@@ -139,7 +139,7 @@ func (c *Config) arguments(args []string) error {
 		return errors.New("unexpected argument: healthd probe takes one URL, after the flags")
 	}
 	u, err := url.Parse(args[0])
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || !portFits(u) {
 		return errors.New("the URL to probe must begin with http:// or https:// and name a host")
 	}
 	if u.User != nil {
@@ -158,7 +158,7 @@ func (c *Config) target(s string) error {
 	case u.User != nil || u.Fragment != "":
 		return errors.New("leave out user, password and fragment")
 	case u.Scheme == "tcp":
-		if address(new(string))(u.Host) != nil || u.Hostname() == "" || u.Path+u.RawQuery != "" {
+		if u.Port() == "" || !portFits(u) || u.Hostname() == "" || u.Path+u.RawQuery != "" {
 			return errors.New("use tcp://host:port")
 		}
 	case u.Scheme == "unix":
@@ -166,7 +166,7 @@ func (c *Config) target(s string) error {
 			return errors.New("use unix:///path")
 		}
 	case u.Scheme == "http" || u.Scheme == "https":
-		if u.Hostname() == "" || u.Port() != "" && address(new(string))(u.Host) != nil {
+		if u.Hostname() == "" || !portFits(u) {
 			return errors.New("use http://host or http://host:port, and a path")
 		}
 	default:
@@ -174,6 +174,12 @@ func (c *Config) target(s string) error {
 	}
 	c.Targets = append(c.Targets, u)
 	return nil
+}
+
+// portFits reports whether the port of u, if it has one, can be connected to.
+func portFits(u *url.URL) bool {
+	n, err := strconv.ParseUint(u.Port(), 10, 16)
+	return u.Port() == "" || err == nil && n > 0
 }
 
 func address(dst *string) func(string) error {
@@ -200,7 +206,7 @@ func duration(dst *time.Duration, least time.Duration) func(string) error {
 			return errors.New("use a number and a unit, such as 5s or 500ms")
 		}
 		if d < least {
-			return errors.New("use a longer time")
+			return errors.New("use a time of more than 0 (or, for -drain, of 0)")
 		}
 		*dst = d
 		return nil

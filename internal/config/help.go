@@ -15,16 +15,17 @@ an empty variable is an unset one. Durations are a number and a unit: 500ms,
 
   -addr host:port     HEALTHD_ADDR     listen address (default :8080, or :$PORT
                                        if PORT is set)
-  -auth methods       HEALTHD_AUTH     lock /health: a list of basic, aksk, jwt,
-                                       any one of which admits (default none)
+  -auth methods       HEALTHD_AUTH     lock /health: a comma-separated list of
+                                       basic, aksk, jwt, any one of which
+                                       admits (default none)
   -drain duration     HEALTHD_DRAIN    how long to answer 503 "draining" after
                                        SIGTERM before leaving; 0 is none
                                        (default 5s)
   -target url         HEALTHD_TARGETS  speak for this: tcp://host:port and
                                        unix:///path must accept a connection,
                                        http:// and https:// must answer 200-399.
-                                       Repeat the flag; the variable is a list
-                                       (default none)
+                                       Repeat the flag; the variable is a
+                                       comma-separated list (default none)
   -interval duration  HEALTHD_INTERVAL between a target's checks (default 5s)
   -timeout duration   HEALTHD_TIMEOUT  how long a check of a target, or a probe,
                                        may take (default 1s)
@@ -34,8 +35,8 @@ an empty variable is an unset one. Durations are a number and a unit: 500ms,
   -version                             print the version and exit
   -h                                   print this page and exit
 
-Go's runtime reads GOMEMLIMIT, the soft memory limit (default 40MiB), and
-GOMAXPROCS, the number of threads that run Go code at once (default 1).
+Go's runtime reads GOMEMLIMIT, the soft memory limit (default 40MiB), GOGC
+(default 40), and GOMAXPROCS, how many threads run Go code at once (default 1).
 
 Secrets have no flag, for a command line is visible to others. Each is in a
 variable or in a file that another variable names:

@@ -1,7 +1,9 @@
 package config
 
 import (
+	"cmp"
 	"crypto/tls"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
@@ -33,22 +35,24 @@ func (s Secret) check(line string) error {
 }
 
 // Parse takes the content of one credential file: one a line, without the white
-// space around it; blank lines and those that begin with # do not count.
+// space around it; blank lines and those that begin with # do not count. Beside
+// an error it returns the lines that have none.
 func (s Secret) Parse(contents [][]byte) (lines []string, err error) {
 	for n, line := range strings.Split(string(contents[0]), "\n") {
 		line = strings.TrimSpace(line)
 		if line == "" || line[0] == '#' {
 			continue
 		}
-		if err := s.check(line); err != nil {
-			return nil, fmt.Errorf("line %d %w", n+1, err)
+		if wrong := s.check(line); wrong != nil {
+			err = cmp.Or(err, fmt.Errorf("line %d %w", n+1, wrong))
+			continue
 		}
 		lines = append(lines, line)
 	}
 	if lines == nil {
-		return nil, errors.New("no line holds a credential")
+		err = cmp.Or(err, errors.New("no line holds a credential"))
 	}
-	return lines, nil
+	return lines, err
 }
 
 // secret reads the setting name, a credential, or name_FILE, a file of them.
@@ -83,6 +87,9 @@ func (c *Config) secrets(getenv func(string) string) (mistakes []error) {
 		s, err := secret(name, method == "jwt", getenv)
 		named := slices.Contains(c.Auth, method)
 		switch {
+		case c.Probe && named && s.Lines != nil:
+			// The server has the last good content; what is left of this may do.
+			c.Secrets[method], err = s, nil
 		case err != nil:
 		case s.Lines != nil && (named || slices.Contains(c.Auth, "jwt")):
 			c.Secrets[method] = s
@@ -93,12 +100,14 @@ func (c *Config) secrets(getenv func(string) string) (mistakes []error) {
 		}
 		mistakes = append(mistakes, err)
 	}
+	if c.Probe && slices.ContainsFunc(c.Auth, func(method string) bool { return c.Secrets[method].Lines != nil }) {
+		return nil // one credential is enough to ask
+	}
 	return mistakes
 }
 
 // methods takes the list of -auth.
 func (c *Config) methods(list string) error {
-	c.Auth = nil
 	for method := range strings.SplitSeq(list, ",") {
 		method = strings.TrimSpace(method)
 		if method != "basic" && method != "aksk" && method != "jwt" || slices.Contains(c.Auth, method) {
@@ -117,9 +126,24 @@ func (c *Config) certificate() (err error) {
 	case c.TLSCert == "" || c.TLSKey == "":
 		return errors.New("-tls-cert and -tls-key (HEALTHD_TLS_CERT, HEALTHD_TLS_KEY) go together; set both")
 	}
-	c.Certificate, err = load(ParseCertificate,
-		source{"-tls-cert (HEALTHD_TLS_CERT)", c.TLSCert}, source{"-tls-key (HEALTHD_TLS_KEY)", c.TLSKey})
+	cert, key := source{"-tls-cert (HEALTHD_TLS_CERT)", c.TLSCert}, source{"-tls-key (HEALTHD_TLS_KEY)", c.TLSKey}
+	if c.Probe {
+		c.Certificate, err = load(parsePin, cert)
+	} else {
+		c.Certificate, err = load(ParseCertificate, cert, key)
+	}
 	return err
+}
+
+// parsePin takes the first certificate, which is all that a probe needs: the
+// key may be on its way.
+func parsePin(contents [][]byte) (pin tls.Certificate, err error) {
+	for block, rest := pem.Decode(contents[0]); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type == "CERTIFICATE" {
+			return tls.Certificate{Certificate: [][]byte{block.Bytes}}, nil
+		}
+	}
+	return pin, errors.New("no certificate in PEM form")
 }
 
 // ParseCertificate takes a PEM certificate, with its chain, and its PEM key.

@@ -92,18 +92,19 @@ func (v *Value[T]) read() (contents [][]byte, err error) {
 // Every is how often Watch looks.
 const Every = 5 * time.Second
 
-// Watch calls every look once in each interval of length Every, until ctx ends.
+// Watch calls every look at once and then in each interval of length Every,
+// until ctx ends.
 func Watch(ctx context.Context, looks ...func() bool) {
 	tick := time.NewTicker(Every)
 	defer tick.Stop()
 	for {
+		for _, look := range looks {
+			look()
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			for _, look := range looks {
-				look()
-			}
 		}
 	}
 }

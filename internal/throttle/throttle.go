@@ -45,17 +45,20 @@ func (h *Handler) admit() bool {
 		return true
 	}
 	if h.left++; h.left == 1 {
-		time.AfterFunc(time.Second, h.tell)
+		time.AfterFunc(time.Second, h.Flush)
 	}
 	return false
 }
 
-func (h *Handler) tell() {
+// Flush tells at once how many records were left out, if any were.
+func (h *Handler) Flush() {
 	h.mu.Lock()
 	left := h.left
 	h.left = 0
 	h.mu.Unlock()
-	r := slog.NewRecord(time.Now(), slog.LevelWarn, "warnings left out", 0)
-	r.Add("count", left)
-	h.Handler.Handle(context.Background(), r)
+	if left > 0 {
+		r := slog.NewRecord(time.Now(), slog.LevelWarn, "warnings left out", 0)
+		r.Add("count", left)
+		h.Handler.Handle(context.Background(), r)
+	}
 }
