@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"net/http"
 	"strconv"
 	"sync/atomic"
@@ -21,7 +22,16 @@ type health struct {
 func newHealth(verdict func() string) *health {
 	h := &health{verdict: verdict, answers: make(map[string]answer)}
 	for _, status := range []string{"healthy", "unhealthy", "starting", "draining"} {
-		h.answers[status] = newAnswer(status)
+		code := http.StatusServiceUnavailable
+		if status == "healthy" {
+			code = http.StatusOK
+		}
+		body := []byte(`{"status":"` + status + `"}`)
+		h.answers[status] = answer{code, body, http.Header{
+			"Content-Type":   {"application/json"},
+			"Cache-Control":  {"no-store"},
+			"Content-Length": {strconv.Itoa(len(body))},
+		}}
 	}
 	return h
 }
@@ -36,39 +46,18 @@ func (h *health) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !h.draining.Load() {
 		status = h.verdict()
 	}
-	h.answers[status].write(w, r)
+	answer := h.answers[status]
+	maps.Copy(w.Header(), answer.header)
+	w.WriteHeader(answer.code)
+	if r.Method != http.MethodHead {
+		w.Write(answer.body)
+	}
 }
 
 // answer is a whole response made once, so that a probe costs no allocation:
 // the header values are shared between requests and only ever read.
 type answer struct {
-	code                               int
-	body                               []byte
-	contentType, cacheControl, bodyLen []string
-}
-
-func newAnswer(status string) answer {
-	code := http.StatusServiceUnavailable
-	if status == "healthy" {
-		code = http.StatusOK
-	}
-	body := []byte(`{"status":"` + status + `"}`)
-	return answer{
-		code:         code,
-		body:         body,
-		contentType:  []string{"application/json"},
-		cacheControl: []string{"no-store"},
-		bodyLen:      []string{strconv.Itoa(len(body))},
-	}
-}
-
-func (a answer) write(w http.ResponseWriter, r *http.Request) {
-	header := w.Header()
-	header["Content-Type"] = a.contentType
-	header["Cache-Control"] = a.cacheControl
-	header["Content-Length"] = a.bodyLen
-	w.WriteHeader(a.code)
-	if r.Method != http.MethodHead {
-		w.Write(a.body)
-	}
+	code   int
+	body   []byte
+	header http.Header
 }

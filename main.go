@@ -84,8 +84,9 @@ func ask(ctx context.Context, cfg config.Config, reread func() (config.Config, e
 	ok, line := question(cfg).Do(ctx)
 	for !ok && ctx.Err() == nil {
 		next, err := reread()
-		if err != nil {
-			continue // half swapped
+		if err != nil { // half swapped
+			time.Sleep(10 * time.Millisecond)
+			continue
 		}
 		if reflect.DeepEqual(next, cfg) {
 			break
@@ -156,36 +157,31 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) int {
 
 // routes returns the handler of every path, locked as cfg says, and the looks
 // at the credential files.
-func routes(cfg config.Config, health http.Handler, log *slog.Logger) (handler http.Handler, looks []func() bool) {
+func routes(cfg config.Config, health http.Handler, log *slog.Logger) (handler http.Handler, looks []func()) {
 	methods := make(map[string]auth.Method)
-	for name, secret := range cfg.Secrets {
-		methods[name] = auth.New(name, log, secret.Lines, secret.Parse, secret.Files...)
-		looks = append(looks, methods[name].Look)
-	}
-	guard := func(names ...string) (g auth.Guard) {
-		g.Log = log
-		for _, name := range names {
-			if m := methods[name]; m != nil {
-				g.Methods = append(g.Methods, m)
-			}
+	lock, issuers := auth.Guard{Log: log}, auth.Guard{Log: log}
+	for _, name := range slices.Concat(cfg.Auth, []string{"basic", "aksk"}) {
+		secret, set := cfg.Secrets[name]
+		if !set || methods[name] != nil {
+			continue
 		}
-		return g
+		m := auth.New(name, log, secret.Lines, secret.Parse, secret.Files...)
+		methods[name] = m
+		looks = append(looks, m.Look)
+		if slices.Contains(cfg.Auth, name) {
+			lock.Methods = append(lock.Methods, m)
+		}
+		if name != "jwt" { // a token buys no token
+			issuers.Methods = append(issuers.Methods, m)
+		}
+	}
+	if len(lock.Methods) > 0 {
+		health = lock.Handler(health)
 	}
 	mux := http.NewServeMux()
-	if g := guard(cfg.Auth...); len(g.Methods) > 0 {
-		health = g.Handler(health)
-	}
 	mux.Handle("GET /health", health)
-	if jwt, on := methods["jwt"].(auth.JWT); on {
-		issuers := slices.DeleteFunc(slices.Clone(cfg.Auth), func(name string) bool { return name == "jwt" })
-		for _, name := range []string{"basic", "aksk"} {
-			if !slices.Contains(issuers, name) {
-				issuers = append(issuers, name)
-			}
-		}
-		if g := guard(issuers...); len(g.Methods) > 0 {
-			mux.Handle("POST /token", jwt.Token(g))
-		}
+	if jwt, on := methods["jwt"].(auth.JWT); on && len(issuers.Methods) > 0 {
+		mux.Handle("POST /token", jwt.Token(issuers))
 	}
 	return mux, looks
 }

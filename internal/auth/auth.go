@@ -31,8 +31,8 @@ type Method interface {
 	// check returns who asks, or why that is not proven: errMissing if the
 	// request carries no credential of this method.
 	check(r *http.Request) (subject string, err error)
-	// Look re-reads the method's files and reports whether they changed.
-	Look() bool
+	// Look re-reads the method's files.
+	Look()
 	// refusal is the answer to a request that check refused with err.
 	refusal(err error) refusal
 }
@@ -104,7 +104,11 @@ func (g Guard) handler(next func(w http.ResponseWriter, r *http.Request, subject
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		subject, refused, err := g.Check(r)
 		if refused != nil {
-			g.look()
+			// A new secret is in use before the timer looks again. Whether these looks
+			// find it does not matter: another request's may have, just before.
+			for _, m := range g.Methods {
+				m.Look()
+			}
 			subject, refused, err = g.Check(r)
 		}
 		if refused == nil {
@@ -116,15 +120,6 @@ func (g Guard) handler(next func(w http.ResponseWriter, r *http.Request, subject
 		w.Header().Set("WWW-Authenticate", answer.challenge)
 		write(w, answer.code, answer.body)
 	})
-}
-
-// look closes the gap between a new secret's coming into use and the next look
-// of the timer. Whether it found anything new does not matter: another request's
-// look may have, just before.
-func (g Guard) look() {
-	for _, m := range g.Methods {
-		m.Look()
-	}
 }
 
 func write(w http.ResponseWriter, code int, body string) {

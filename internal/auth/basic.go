@@ -10,7 +10,7 @@ import (
 )
 
 // Basic is HTTP Basic authentication (RFC 7617).
-type Basic struct{ Credentials *reload.Value[Credentials] }
+type Basic struct{ *reload.Value[Credentials] }
 
 func (m Basic) check(r *http.Request) (string, error) {
 	values := r.Header["Authorization"]
@@ -24,7 +24,7 @@ func (m Basic) check(r *http.Request) (string, error) {
 	if !ok {
 		return "", errWrong
 	}
-	return m.Credentials.Get().match(user, password)
+	return m.Get().match(user, password)
 }
 
 // isBasic reports whether an Authorization header is of the scheme Basic.
@@ -33,14 +33,12 @@ func isBasic(authorization string) bool {
 	return strings.EqualFold(scheme, "Basic")
 }
 
-func (m Basic) Look() bool { return m.Credentials.Look() }
-
 func (m Basic) refusal(error) refusal {
 	return refusal{"basic", http.StatusUnauthorized, `Basic realm="Login Required", charset="UTF-8"`, "Could not verify"}
 }
 
 // AccessKey is a pair of request headers: X-Access-Key and X-Secret-Key.
-type AccessKey struct{ Credentials *reload.Value[Credentials] }
+type AccessKey struct{ *reload.Value[Credentials] }
 
 func (m AccessKey) check(r *http.Request) (string, error) {
 	access, secret := r.Header["X-Access-Key"], r.Header["X-Secret-Key"]
@@ -52,10 +50,8 @@ func (m AccessKey) check(r *http.Request) (string, error) {
 	case len(access) == 0 || len(secret) == 0:
 		return "", errWrong
 	}
-	return m.Credentials.Get().match(access[0], secret[0])
+	return m.Get().match(access[0], secret[0])
 }
-
-func (m AccessKey) Look() bool { return m.Credentials.Look() }
 
 // refusal has a challenge because RFC 9110, section 11.6.1, wants one with every
 // 401; no browser opens a dialog for a scheme that it does not know.

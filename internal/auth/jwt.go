@@ -28,9 +28,9 @@ import (
 // JWT admits the bearer of a token: "Authorization: Bearer <token>" (RFC 6750)
 // or the token alone.
 type JWT struct {
-	// Keys verify, every one of them, and the first signs; at least 32 bytes each
+	// The keys: every one verifies, and the first signs; at least 32 bytes each
 	// (RFC 7518, section 3.2).
-	Keys *reload.Value[[]string]
+	*reload.Value[[]string]
 	// Now is the clock.
 	Now func() time.Time
 
@@ -46,7 +46,7 @@ func (m JWT) check(r *http.Request) (string, error) {
 	if !sent {
 		return "", errMissing
 	}
-	return "", m.verify(token, m.Keys.Get())
+	return "", m.verify(token, m.Get())
 }
 
 // accepted is a token whose signature and claims were found right with keys. A
@@ -86,8 +86,6 @@ func bearer(authorization string) (token string, sent bool) {
 	return token, token != ""
 }
 
-func (m JWT) Look() bool { return m.Keys.Look() }
-
 // refusal is a 403, as the clients of old expect, with the challenge that
 // RFC 6750, section 3, wants with a 401.
 func (m JWT) refusal(err error) refusal {
@@ -118,20 +116,19 @@ func Verify(token string, keys []string, now time.Time) error {
 
 // parse checks all of a token but the time.
 func parse(token string, keys []string) (v validity, err error) {
-	if strings.Count(token, ".") != 2 {
+	parts := strings.SplitN(token, ".", 4)
+	if len(parts) != 3 {
 		return v, errForm
 	}
-	dot := strings.LastIndexByte(token, '.')
-	head, payload, _ := strings.Cut(token[:dot], ".")
-	header, err1 := decode(head)
-	claims, err2 := decode(payload)
-	signature, err3 := decode(token[dot+1:])
+	header, err1 := decode(parts[0])
+	claims, err2 := decode(parts[1])
+	signature, err3 := decode(parts[2])
 	if err1 != nil || err2 != nil || err3 != nil {
 		return v, errForm
 	}
 	signed := false
 	for _, key := range keys {
-		signed = hmac.Equal(signature, sign(token[:dot], key)) || signed
+		signed = hmac.Equal(signature, sign(parts[0]+"."+parts[1], key)) || signed
 	}
 	if !signed {
 		return v, errSignature
@@ -201,31 +198,20 @@ func decode(s string) ([]byte, error) {
 // 8725, section 2.6; encoding/json takes either case for a struct's field).
 func object(data []byte) (map[string]json.RawMessage, error) {
 	d := json.NewDecoder(bytes.NewReader(data))
-	if start, err := d.Token(); err != nil || start != json.Delim('{') || !utf8.Valid(data) {
+	if start, _ := d.Token(); start != json.Delim('{') || !json.Valid(data) || !utf8.Valid(data) {
 		return nil, errClaims
 	}
+	// What is valid as a whole has no error in its parts.
 	members, folded := make(map[string]json.RawMessage), make(map[string]bool)
 	for d.More() {
-		name, err := d.Token()
-		if err != nil {
-			return nil, err
-		}
+		name, _ := d.Token()
 		var value json.RawMessage
-		if err := d.Decode(&value); err != nil {
-			return nil, err
-		}
+		d.Decode(&value)
 		fold := strings.ToLower(strings.ToUpper(name.(string)))
 		if folded[fold] {
 			return nil, errClaims
 		}
-		folded[fold] = true
-		members[name.(string)] = value
-	}
-	if _, err := d.Token(); err != nil {
-		return nil, err
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return nil, errClaims
+		folded[fold], members[name.(string)] = true, value
 	}
 	return members, nil
 }
@@ -248,14 +234,11 @@ func Mint(key, subject string, now time.Time, ttl time.Duration) string {
 	return signed + "." + encode(sign(signed, key))
 }
 
-// TokenTTL is how long a token of the token endpoint is valid.
-const TokenTTL = 30 * time.Minute
-
-// Token answers POST /token with a token for whom guard admits.
+// Token answers POST /token with a token for whom guard admits, valid for half
+// an hour.
 func (m JWT) Token(guard Guard) http.Handler {
 	return guard.handler(func(w http.ResponseWriter, r *http.Request, subject string) {
 		m.Look() // a new key signs at once
-		now := m.Now()
-		write(w, http.StatusOK, `{"token":"`+Mint(m.Keys.Get()[0], subject, now, TokenTTL)+`"}`)
+		write(w, http.StatusOK, `{"token":"`+Mint(m.Get()[0], subject, m.Now(), 30*time.Minute)+`"}`)
 	})
 }

@@ -45,16 +45,10 @@ func (c Config) Clear() bool {
 	return len(c.Auth) > 0 && c.TLSCert == "" && !local
 }
 
-// setting is one that has a flag and a variable.
-type setting struct {
-	flag, env string
-	set       func(string) error
-}
-
 // Parse reads args, the command line without the program's name, and the
 // environment. A flag wins over its variable, and an empty variable is an
-// unset one. The error is [flag.ErrHelp] if help was asked for; any other is
-// one line that names the settings and the mend and repeats no value, for it
+// unset one. The error wraps [flag.ErrHelp] if help was asked for; any other
+// is one line that names the settings and the mend and repeats no value, for it
 // may be a misplaced secret.
 func Parse(args []string, getenv func(string) string) (Config, error) {
 	c := Config{Addr: ":8080", Drain: 5 * time.Second, Interval: 5 * time.Second, Timeout: time.Second}
@@ -62,20 +56,23 @@ func Parse(args []string, getenv func(string) string) (Config, error) {
 		c.Probe = true
 		args = args[1:]
 	}
-	settings := []setting{
-		{"addr", "HEALTHD_ADDR", address(&c.Addr)},
+	settings := []struct {
+		flag, env string
+		set       func(string) error
+	}{
+		{"addr", "HEALTHD_ADDR", func(s string) error { c.Addr = s; return address(s) }},
 		{"auth", "HEALTHD_AUTH", c.methods},
 		{"drain", "HEALTHD_DRAIN", duration(&c.Drain, 0)},
 		{"interval", "HEALTHD_INTERVAL", duration(&c.Interval, 1)},
 		{"target", "HEALTHD_TARGETS", c.target},
 		{"timeout", "HEALTHD_TIMEOUT", duration(&c.Timeout, 1)},
-		{"tls-cert", "HEALTHD_TLS_CERT", file(&c.TLSCert)},
-		{"tls-key", "HEALTHD_TLS_KEY", file(&c.TLSKey)},
-		{"verbose", "HEALTHD_VERBOSE", boolean(&c.Verbose)},
+		{"tls-cert", "HEALTHD_TLS_CERT", func(s string) error { c.TLSCert = s; return nil }},
+		{"tls-key", "HEALTHD_TLS_KEY", func(s string) error { c.TLSKey = s; return nil }},
+		{"verbose", "HEALTHD_VERBOSE", c.verbose},
 	}
 	flags := flag.NewFlagSet("healthd", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	flags.BoolVar(&c.Version, "version", false, "")
+	flags.BoolFunc("version", "", func(string) error { c.Version = true; return nil })
 	given := make(map[string][]string) // by flag
 	for _, s := range settings {
 		note := func(value string) error { given[s.flag] = append(given[s.flag], value); return nil }
@@ -85,9 +82,7 @@ func Parse(args []string, getenv func(string) string) (Config, error) {
 			flags.Func(s.flag, "", note)
 		}
 	}
-	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
-		return c, err
-	} else if err != nil {
+	if err := flags.Parse(args); err != nil {
 		return c, fmt.Errorf("%w (healthd -h lists the settings)", err)
 	}
 	if c.Version {
@@ -96,8 +91,15 @@ func Parse(args []string, getenv func(string) string) (Config, error) {
 	mistakes := []error{c.arguments(flags.Args())}
 	for _, s := range settings {
 		name, values := "-"+s.flag, given[s.flag]
-		if values == nil {
-			name, values = fromEnv(s, getenv)
+		value, port := getenv(s.env), getenv("PORT")
+		switch {
+		case values != nil:
+		case value == "" && port != "" && s.flag == "addr":
+			name, values = "PORT", []string{":" + port}
+		case value != "" && s.flag == "target":
+			name, values = s.env, strings.Split(value, ",")
+		case value != "":
+			name, values = s.env, []string{value}
 		}
 		for _, value := range values {
 			if err := s.set(strings.TrimSpace(value)); err != nil {
@@ -113,20 +115,6 @@ func Parse(args []string, getenv func(string) string) (Config, error) {
 	return c, nil
 }
 
-// fromEnv returns the values of the variable, none if it is empty.
-func fromEnv(s setting, getenv func(string) string) (name string, values []string) {
-	value, port := getenv(s.env), getenv("PORT")
-	switch {
-	case value == "" && s.flag == "addr" && port != "":
-		return "PORT", []string{":" + port}
-	case value == "":
-		return s.env, nil
-	case s.flag == "target":
-		return s.env, strings.Split(value, ",")
-	}
-	return s.env, []string{value}
-}
-
 // arguments takes what stands after the flags. It is not repeated in an error:
 // a misplaced secret may be among it.
 func (c *Config) arguments(args []string) error {
@@ -138,14 +126,13 @@ func (c *Config) arguments(args []string) error {
 	case len(args) > 1:
 		return errors.New("unexpected argument: healthd probe takes one URL, after the flags")
 	}
-	u, err := url.Parse(args[0])
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || !portFits(u) {
+	c.URL = args[0]
+	switch u, err := url.Parse(c.URL); {
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || !portFits(u):
 		return errors.New("the URL to probe must begin with http:// or https:// and name a host")
-	}
-	if u.User != nil {
+	case u.User != nil:
 		return errors.New("the URL to probe must not hold a user or a password")
 	}
-	c.URL = args[0]
 	return nil
 }
 
@@ -182,46 +169,36 @@ func portFits(u *url.URL) bool {
 	return u.Port() == "" || err == nil && n > 0
 }
 
-func address(dst *string) func(string) error {
-	return func(s string) error {
-		host, port, err := net.SplitHostPort(s)
-		if err == nil {
-			_, err = strconv.ParseUint(port, 10, 16)
-		}
-		if err == nil && strings.Trim(host, "0123456789.") == "" && host != "" {
-			_, err = netip.ParseAddr(host)
-		}
-		if err != nil || strings.ContainsAny(host, " /@") {
-			return errors.New("use host:port or :port, such as :8080")
-		}
-		*dst = s
-		return nil
+// address checks a host:port.
+func address(s string) error {
+	host, port, err := net.SplitHostPort(s)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
 	}
+	if err == nil && host != "" && strings.Trim(host, "0123456789.") == "" {
+		_, err = netip.ParseAddr(host)
+	}
+	if err != nil || strings.ContainsAny(host, " /@") {
+		return errors.New("use host:port or :port, such as :8080")
+	}
+	return nil
 }
 
 func duration(dst *time.Duration, least time.Duration) func(string) error {
-	return func(s string) error {
-		d, err := time.ParseDuration(s)
-		if err != nil {
+	return func(s string) (err error) {
+		switch *dst, err = time.ParseDuration(s); {
+		case err != nil:
 			return errors.New("use a number and a unit, such as 5s or 500ms")
-		}
-		if d < least {
+		case *dst < least:
 			return errors.New("use a time of more than 0 (or, for -drain, of 0)")
 		}
-		*dst = d
 		return nil
 	}
 }
 
-func boolean(dst *bool) func(string) error {
-	return func(s string) (err error) {
-		if *dst, err = strconv.ParseBool(s); err != nil {
-			return errors.New("use true or false")
-		}
-		return nil
+func (c *Config) verbose(s string) (err error) {
+	if c.Verbose, err = strconv.ParseBool(s); err != nil {
+		return errors.New("use true or false")
 	}
-}
-
-func file(dst *string) func(string) error {
-	return func(s string) error { *dst = s; return nil }
+	return nil
 }

@@ -61,21 +61,19 @@ func secret(name string, isKey bool, getenv func(string) string) (s Secret, err 
 	value, file := strings.TrimSpace(getenv(name)), getenv(name+"_FILE")
 	switch {
 	case value != "" && file != "":
-		return s, fmt.Errorf("%s and %s_FILE are both set; keep one", name, name)
-	case file != "":
-		if s.Lines, err = load(s.Parse, source{name + "_FILE", file}); err != nil {
-			return s, err
-		}
-		s.Files = []string{file}
+		err = fmt.Errorf("%s and %s_FILE are both set; keep one", name, name)
 	case strings.Contains(value, "\n"):
-		return s, fmt.Errorf("%s holds several lines; put them in a file and name it in %s_FILE", name, name)
+		err = fmt.Errorf("%s holds several lines; put them in a file and name it in %s_FILE", name, name)
+	case file != "":
+		s.Files = []string{file}
+		s.Lines, err = load(s.Parse, source{name + "_FILE", file})
 	case value != "":
-		if err := s.check(value); err != nil {
-			return s, fmt.Errorf("%s %w", name, err)
-		}
 		s.Lines = []string{value}
+		if err = s.check(value); err != nil {
+			err = fmt.Errorf("%s %w", name, err)
+		}
 	}
-	return s, nil
+	return s, err
 }
 
 // secrets reads the secret of every method, named in -auth or not: one that
@@ -158,22 +156,23 @@ type source struct{ setting, path string }
 // together may be gone, or not fit each other, for the moment between two reads.
 // An error names the settings and no path: a secret may stand in its place.
 func load[T any](parse func([][]byte) (T, error), files ...source) (value T, err error) {
-	settings := make([]string, len(files))
 	for range 3 {
-		contents := make([][]byte, len(files))
-		for i, f := range files {
-			settings[i] = f.setting
-			if contents[i], err = os.ReadFile(f.path); err != nil {
-				err = fmt.Errorf("%s: %w", f.setting, errors.Unwrap(err))
-				break
-			}
-		}
-		if err != nil {
-			continue
-		}
-		if value, err = parse(contents); err == nil {
+		if value, err = read(parse, files); err == nil {
 			break
 		}
+	}
+	return value, err
+}
+
+func read[T any](parse func([][]byte) (T, error), files []source) (value T, err error) {
+	contents, settings := make([][]byte, len(files)), make([]string, len(files))
+	for i, f := range files {
+		settings[i] = f.setting
+		if contents[i], err = os.ReadFile(f.path); err != nil {
+			return value, fmt.Errorf("%s: %w", f.setting, errors.Unwrap(err))
+		}
+	}
+	if value, err = parse(contents); err != nil {
 		err = fmt.Errorf("%s: %w", strings.Join(settings, ", "), err)
 	}
 	return value, err

@@ -63,7 +63,6 @@ func (p Probe) Do(ctx context.Context) (ok bool, line string) {
 			VerifyConnection:   p.verify,
 		}
 	}
-	defer transport.CloseIdleConnections()
 	resp, err := transport.RoundTrip(req)
 	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) {
 		return false, fmt.Sprintf("no answer within %v", p.Timeout)

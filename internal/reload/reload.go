@@ -39,21 +39,21 @@ func New[T any](initial T, log *slog.Logger, parse func(contents [][]byte) (T, e
 // Get returns the last good value. It does not look at the files.
 func (v *Value[T]) Get() T { return *v.current.Load() }
 
-// Look reads the files and reports whether there is a new value. Content is
-// compared, not times or sizes, and the paths are resolved anew: it does not
-// matter whether a file was written, renamed, or moved behind a symbolic link,
-// as Kubernetes does with a mounted Secret. Content that cannot be read or
-// parsed is logged once and changes nothing.
-func (v *Value[T]) Look() bool {
+// Look reads the files and parses what is new. Content is compared, not times
+// or sizes, and the paths are resolved anew: it does not matter whether a file
+// was written, renamed, or moved behind a symbolic link, as Kubernetes does
+// with a mounted Secret. Content that cannot be read or parsed is logged once
+// and changes nothing.
+func (v *Value[T]) Look() {
 	if len(v.paths) == 0 {
-		return false
+		return
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	contents, err := v.read()
 	if err == nil && slices.EqualFunc(contents, v.seen, bytes.Equal) {
 		v.failed = ""
-		return false
+		return
 	}
 	// Files that are swapped together may have been read half before and half
 	// after; what is new is read twice.
@@ -62,7 +62,7 @@ func (v *Value[T]) Look() bool {
 			v.failed = err.Error()
 			v.log.Error("cannot read a file; its last good content stays in use", "err", err)
 		}
-		return false
+		return
 	}
 	first := v.seen == nil
 	v.seen, v.failed = contents, ""
@@ -70,13 +70,12 @@ func (v *Value[T]) Look() bool {
 	files := strings.Join(v.paths, ", ")
 	if err != nil {
 		v.log.Error("cannot use new file content; the last good stays in use", "files", files, "err", err)
-		return false
+		return
 	}
 	v.current.Store(&next)
 	if !first {
 		v.log.Info("reloaded", "files", files)
 	}
-	return true
 }
 
 func (v *Value[T]) read() (contents [][]byte, err error) {
@@ -94,7 +93,7 @@ const Every = 5 * time.Second
 
 // Watch calls every look at once and then in each interval of length Every,
 // until ctx ends.
-func Watch(ctx context.Context, looks ...func() bool) {
+func Watch(ctx context.Context, looks ...func()) {
 	tick := time.NewTicker(Every)
 	defer tick.Stop()
 	for {

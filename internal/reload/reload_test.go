@@ -49,11 +49,11 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// look wants a look to tell what changed says, and the value afterwards.
-func (r *room) look(t *testing.T, changed bool, value string) {
+// look wants this value after a look.
+func (r *room) look(t *testing.T, value string) {
 	t.Helper()
-	if got := r.Look(); got != changed || r.Get() != value {
-		t.Errorf("a look tells %v and the value is %q; want %v, %q", got, r.Get(), changed, value)
+	if r.Look(); r.Get() != value {
+		t.Errorf("the value is %q, want %q", r.Get(), value)
 	}
 }
 
@@ -105,7 +105,7 @@ func TestANewFileIsFoundHoweverItComes(t *testing.T) {
 		}},
 		{"removed and made again", func(t *testing.T, r *room) {
 			must(t, os.Remove(r.path))
-			r.look(t, false, "s3cret-1")
+			r.look(t, "s3cret-1")
 			r.logged(t, unreadable)
 			r.write(t, "s3cret-2")
 		}},
@@ -114,12 +114,12 @@ func TestANewFileIsFoundHoweverItComes(t *testing.T) {
 			t.Parallel()
 			r := newRoom(t)
 			r.write(t, "s3cret-1")
-			r.look(t, true, "s3cret-1")
+			r.look(t, "s3cret-1")
 			r.logged(t) // the first look confirms what was loaded before
 			tt.replace(t, r)
-			r.look(t, true, "s3cret-2")
+			r.look(t, "s3cret-2")
 			r.logged(t, reloaded)
-			r.look(t, false, "s3cret-2")
+			r.look(t, "s3cret-2")
 			r.logged(t)
 		})
 	}
@@ -148,11 +148,11 @@ func TestASwapOfDataIsFound(t *testing.T) {
 	t.Parallel()
 	r := newRoom(t)
 	swap(t, r.dir, "2026_a", map[string]string{"file": "s3cret-1"})
-	r.look(t, true, "s3cret-1")
+	r.look(t, "s3cret-1")
 	swap(t, r.dir, "2026_b", map[string]string{"file": "s3cret-2"})
-	r.look(t, true, "s3cret-2")
+	r.look(t, "s3cret-2")
 	swap(t, r.dir, "2026_c", map[string]string{"file": "s3cret-2"})
-	r.look(t, false, "s3cret-2")
+	r.look(t, "s3cret-2")
 	r.logged(t, reloaded)
 }
 
@@ -179,11 +179,11 @@ func TestTheLastGoodValueStaysAndTheLogTellsOnce(t *testing.T) {
 			t.Parallel()
 			r := newRoom(t)
 			r.write(t, "s3cret-1")
-			r.look(t, true, "s3cret-1")
+			r.look(t, "s3cret-1")
 			for range 2 { // it goes wrong twice, and is told of each time
 				tt.spoil(t, r)
 				for range 3 {
-					r.look(t, false, "s3cret-1")
+					r.look(t, "s3cret-1")
 				}
 				r.logged(t, tt.want)
 				must(t, os.RemoveAll(r.path))
@@ -195,12 +195,12 @@ func TestTheLastGoodValueStaysAndTheLogTellsOnce(t *testing.T) {
 				r.log.Reset()
 			}
 			r.write(t, "bad s3cret")
-			r.look(t, false, "s3cret-1")
+			r.look(t, "s3cret-1")
 			r.write(t, "bad s3cret, otherwise")
-			r.look(t, false, "s3cret-1")
+			r.look(t, "s3cret-1")
 			r.logged(t, unusable, unusable)
 			r.write(t, "s3cret-2")
-			r.look(t, true, "s3cret-2")
+			r.look(t, "s3cret-2")
 			r.logged(t, reloaded)
 		})
 	}
@@ -209,13 +209,13 @@ func TestTheLastGoodValueStaysAndTheLogTellsOnce(t *testing.T) {
 func TestABadFileAtTheFirstLookLeavesTheInitialValue(t *testing.T) {
 	t.Parallel()
 	r := newRoom(t)
-	r.look(t, false, "s3cret-0")
+	r.look(t, "s3cret-0")
 	r.logged(t, unreadable)
 	r.write(t, "bad")
-	r.look(t, false, "s3cret-0")
+	r.look(t, "s3cret-0")
 	r.logged(t, unusable)
 	r.write(t, "s3cret-1")
-	r.look(t, true, "s3cret-1")
+	r.look(t, "s3cret-1")
 	r.logged(t, reloaded)
 }
 
@@ -223,10 +223,10 @@ func TestSameContentIsNotParsedAgain(t *testing.T) {
 	t.Parallel()
 	r := newRoom(t)
 	r.write(t, "s3cret-1")
-	r.look(t, true, "s3cret-1")
+	r.look(t, "s3cret-1")
 	r.write(t, "s3cret-1")
 	must(t, os.Chtimes(r.path, time.Now(), time.Now().Add(time.Hour)))
-	r.look(t, false, "s3cret-1")
+	r.look(t, "s3cret-1")
 	if r.parsed != 1 {
 		t.Errorf("parsed %d times", r.parsed)
 	}
@@ -235,7 +235,7 @@ func TestSameContentIsNotParsedAgain(t *testing.T) {
 func TestNoFileNeverChanges(t *testing.T) {
 	t.Parallel()
 	v := New(1, nil, func([][]byte) (int, error) { panic("nothing to parse") })
-	if v.Look() || v.Get() != 1 {
+	if v.Look(); v.Get() != 1 {
 		t.Errorf("a look changed it to %d", v.Get())
 	}
 }

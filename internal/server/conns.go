@@ -34,6 +34,8 @@ const maxEvicted = 8
 
 // conns is the set of open connections, made by newConns.
 type conns struct {
+	tls bool // all of them
+
 	mu      sync.Mutex
 	list    list.List // of *conn, the one whose state changed longest ago first
 	cost    int
@@ -42,30 +44,31 @@ type conns struct {
 	fewer   sync.Cond // evicted went down
 }
 
-func newConns() *conns {
-	s := new(conns)
+func newConns(tls bool) *conns {
+	s := &conns{tls: tls}
 	s.fewer.L = &s.mu
 	return s
 }
 
-// begin notes that c has a request, which end ends, and reports whether more
-// connections are open than answers may keep. An HTTP/2 request is charged for
-// in between, for its client can draw the answer out.
-func (s *conns) begin(c *conn) (crowded bool) {
+// begin notes that c has a request, which end ends. It reports whether more
+// connections are open than answers may keep, and whether there is room for
+// some that linger after theirs. An HTTP/2 request is charged for in between,
+// for its client can draw the answer out.
+func (s *conns) begin(c *conn) (crowded, roomy bool) {
 	s.mu.Lock()
 	defer s.unlock()
 	c.asked = true
-	c.answering++
 	if c.http2 {
 		s.charge(c, costStream)
+	} else if c.read > freeHeader {
+		s.charge(c, (c.read-freeHeader)*costHeader)
 	}
-	return s.list.Len() > maxKept
+	return s.list.Len() > maxKept, s.cost < budget/2
 }
 
 func (s *conns) end(c *conn) {
 	s.mu.Lock()
 	defer s.unlock()
-	c.answering--
 	if c.http2 {
 		s.charge(c, -costStream)
 	}
@@ -82,7 +85,7 @@ func (s *conns) note(nc net.Conn, state http.ConnState) {
 		c.element = s.list.PushBack(c)
 		s.charge(c, costConn)
 	case c.element == nil: // evicted
-		if state == http.StateClosed && c.awaited {
+		if state == http.StateClosed {
 			s.evicted--
 			s.fewer.Signal()
 		}
@@ -91,13 +94,18 @@ func (s *conns) note(nc net.Conn, state http.ConnState) {
 	case state == http.StateIdle && !c.asked && !c.http2: // only HTTP/2 is idle before a request
 		c.http2 = true
 		s.charge(c, costHTTP2)
-	case state == http.StateIdle && !c.http2:
-		c.read = 0
+	case !c.http2:
+		// The header is gone, or was too long and never came to be: net/http lets
+		// that connection linger for half a second, and evicting it would not
+		// hasten its end. That of a request is charged for anew when it begins.
 		s.charge(c, costConn-c.cost)
-		if c.tls {
+		if s.tls {
 			s.charge(c, costTLS)
 		}
-		s.list.MoveToBack(c.element)
+		if state == http.StateIdle {
+			c.read = 0
+		}
+		fallthrough
 	default:
 		s.list.MoveToBack(c.element)
 	}
@@ -115,21 +123,19 @@ func (s *conns) charge(c *conn, n int) {
 	}
 }
 
-// evict closes the connection with the highest burden. There must be one.
+// evict closes the connection with the highest cost, in coarse steps: a small
+// difference is no reason to close one rather than an older one. There must be
+// one.
 func (s *conns) evict() {
+	const step = 64 << 10
 	victim := s.list.Front().Value.(*conn)
 	for e := s.list.Front(); e != nil; e = e.Next() {
-		if c := e.Value.(*conn); c.burden() > victim.burden() {
+		if c := e.Value.(*conn); c.cost/step > victim.cost/step {
 			victim = c
 		}
 	}
 	s.remove(victim)
-	// A connection that lingers after its last answer (see dropBody; net/http
-	// does so after a 431, too) sleeps on, but holds little.
-	lingers := victim.state == http.StateActive && victim.answering == 0 && !victim.http2
-	if victim.awaited = !lingers; victim.awaited {
-		s.evicted++
-	}
+	s.evicted++
 	s.closing = append(s.closing, victim)
 }
 
@@ -179,7 +185,7 @@ func (s *conns) waiting(silent bool) (n int) {
 	defer s.mu.Unlock()
 	for e := s.list.Front(); e != nil; e = e.Next() {
 		c := e.Value.(*conn)
-		asking := c.read > 0 && !c.http2 && !(c.tls && c.state == http.StateNew)
+		asking := c.read > 0 && !c.http2 && !(s.tls && c.state == http.StateNew)
 		if c.state == http.StateActive || asking || silent && c.state == http.StateNew {
 			n++
 		}

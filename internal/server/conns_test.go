@@ -34,7 +34,7 @@ func (s *conns) serve(c *conn) {
 
 func TestWhichConnectionMakesRoom(t *testing.T) {
 	t.Parallel()
-	s := newConns()
+	s := newConns(false)
 	kept := s.open(t)
 	s.serve(kept)
 	silent, greedy, probe := s.open(t), s.open(t), s.open(t)
@@ -68,7 +68,7 @@ func TestWhichConnectionMakesRoom(t *testing.T) {
 
 func TestAHeaderIsChargedForUntilItIsAnswered(t *testing.T) {
 	t.Parallel()
-	s := newConns()
+	s := newConns(false)
 	c := s.open(t)
 	s.charge(c, 1000*costHeader)
 	s.serve(c)
@@ -83,7 +83,7 @@ func TestAHeaderIsChargedForUntilItIsAnswered(t *testing.T) {
 
 func TestHTTP2IsChargedForAndSoIsEachOfItsRequests(t *testing.T) {
 	t.Parallel()
-	s := newConns()
+	s := newConns(false)
 	c := s.open(t)
 	s.note(c, http.StateActive) // as net/http does once it has read the preface
 	s.note(c, http.StateIdle)

@@ -22,7 +22,7 @@ func limited(open *conns, stopping *atomic.Bool, next http.Handler) http.Handler
 	last := []string{"close"}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := r.Context().Value(connKey{}).(*conn)
-		crowded := open.begin(c)
+		crowded, roomy := open.begin(c)
 		defer open.end(c)
 		http1, announced := r.ProtoMajor == 1, r.ContentLength != 0
 		// HTTP/1.0 has no Transfer-Encoding, and net/http forgets one that an
@@ -30,18 +30,17 @@ func limited(open *conns, stopping *atomic.Bool, next http.Handler) http.Handler
 		if crowded || stopping.Load() || http1 && (announced || r.ProtoMinor == 0) {
 			w.Header()["Connection"] = last // net/http makes it a GOAWAY in HTTP/2
 		}
-		if http1 {
-			if announced {
-				dropBody(w, !crowded)
-			}
-			next.ServeHTTP(w, r)
-			return
+		if http1 && announced {
+			dropBody(w, roomy)
 		}
 		next.ServeHTTP(w, r)
+		if http1 {
+			return
+		}
 		// A client that opens no window keeps the answer waiting: here, and not
 		// after the return, so that it stays charged for.
 		http.NewResponseController(w).Flush()
-		if announced && !crowded {
+		if announced && roomy {
 			// The return resets the stream, and some clients then drop the answer.
 			http.NewResponseController(w).SetReadDeadline(time.Now().Add(linger))
 			io.CopyN(io.Discard, r.Body, maxDropped)

@@ -16,7 +16,6 @@ import (
 type conn struct {
 	*net.TCPConn
 	set *conns
-	tls bool
 
 	// The rest is guarded by set.mu.
 	element *list.Element // nil while not in the set
@@ -25,15 +24,7 @@ type conn struct {
 	read    int  // bytes since it was new or last idle
 	asked   bool // has had a request
 	http2   bool
-	// answering counts the requests that are being answered; awaited is whether
-	// evicted counts the connection.
-	answering int
-	awaited   bool
 }
-
-// burden is the cost in coarse steps: small differences are no reason to close
-// one connection rather than an older one.
-func (c *conn) burden() int { return c.cost / (64 << 10) }
 
 // beneath returns the *conn that nc is or that carries its TLS.
 func beneath(nc net.Conn) *conn {
@@ -50,7 +41,6 @@ type connKey struct{}
 type listener struct {
 	*net.TCPListener
 	set  *conns
-	tls  bool
 	log  *slog.Logger
 	told time.Time // when it was last logged that descriptors ran out
 }
@@ -64,7 +54,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		c, err := l.AcceptTCP()
 		if err == nil {
 			runtime.Gosched() // what has been accepted goes first
-			return &conn{TCPConn: c, set: l.set, tls: l.tls}, nil
+			return &conn{TCPConn: c, set: l.set}, nil
 		}
 		if !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) || !l.set.evictOne() {
 			return nil, err
@@ -84,7 +74,7 @@ func (c *conn) Read(p []byte) (int, error) {
 		return n, err
 	}
 	c.set.mu.Lock()
-	if c.tls && c.state == http.StateNew && c.read == 0 {
+	if c.set.tls && c.state == http.StateNew && c.read == 0 {
 		c.set.charge(c, costTLS)
 	}
 	before := max(c.read, freeHeader)

@@ -65,13 +65,13 @@ func (s *Server) Run(ctx context.Context, addr string) error {
 		return err
 	}
 	var (
-		open     = newConns()
+		open     = newConns(s.Certificate != nil)
 		stopping atomic.Bool
 		served   = make(chan error, 1)
 	)
 	srv := s.httpServer(open, &stopping)
 	s.Log.Info("listening", "addr", l.Addr().String())
-	l = &listener{TCPListener: l.(*net.TCPListener), set: open, tls: s.Certificate != nil, log: s.Log}
+	l = &listener{TCPListener: l.(*net.TCPListener), set: open, log: s.Log}
 	go func() {
 		if s.Certificate == nil {
 			served <- srv.Serve(l)
@@ -123,16 +123,9 @@ func (s *Server) Run(ctx context.Context, addr string) error {
 func (s *Server) finish(srv *http.Server, open *conns, silent bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
 	defer cancel()
-	// A request that is in the socket and not yet read shows in no state.
-	for wait := settle; ; wait = settle / 10 {
-		select {
-		case <-ctx.Done():
-		case <-time.After(wait):
-			if open.waiting(silent) > 0 {
-				continue
-			}
-		}
-		break
+	time.Sleep(settle) // what is in the socket and not yet read shows in no state
+	for open.waiting(silent) > 0 && ctx.Err() == nil {
+		time.Sleep(settle / 10)
 	}
 	open.closeNew()
 	if err := srv.Shutdown(ctx); err != nil {

@@ -56,9 +56,7 @@ func New(targets []*url.URL, interval, timeout time.Duration, log *slog.Logger) 
 			DisableCompression:     true,
 			MaxResponseHeaderBytes: 16 << 10,
 		},
-	}
-	for range targets {
-		w.last = append(w.last, Starting)
+		last: slices.Repeat([]string{Starting}, len(targets)),
 	}
 	w.conclude()
 	return w
@@ -79,15 +77,9 @@ func (w *Watcher) Watch(ctx context.Context) {
 }
 
 func (w *Watcher) watch(ctx context.Context, i int) {
-	w.note(ctx, i, w.check(ctx, w.targets[i]))
-	// From here on at a phase of its own: a fleet that started together must
-	// not beat on a target together.
-	select {
-	case <-ctx.Done():
-		return
-	case <-time.After(rand.N(w.interval)):
-	}
-	tick := time.NewTicker(w.interval)
+	// The first pause is of any length: a fleet that started together must not
+	// beat on a target together.
+	tick := time.NewTicker(1 + rand.N(w.interval))
 	defer tick.Stop()
 	for {
 		w.note(ctx, i, w.check(ctx, w.targets[i]))
@@ -95,6 +87,7 @@ func (w *Watcher) watch(ctx context.Context, i int) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			tick.Reset(w.interval)
 		}
 	}
 }
@@ -109,7 +102,7 @@ func (w *Watcher) check(ctx context.Context, target *url.URL) (err error) {
 	case "unix":
 		err = dial(ctx, "unix", target.Path)
 	default:
-		err = w.get(ctx, target.String())
+		err = w.get(ctx, target)
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("no answer within %v", w.timeout)
@@ -126,13 +119,9 @@ func dial(ctx context.Context, network, address string) error {
 }
 
 // get judges by the status, as the kubelet does, and reads no body.
-func (w *Watcher) get(ctx context.Context, url string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return err
-	}
-	req.Header.Set("User-Agent", "healthd")
-	resp, err := w.transport.RoundTrip(req)
+func (w *Watcher) get(ctx context.Context, target *url.URL) error {
+	req := &http.Request{Method: http.MethodGet, URL: target, Header: http.Header{"User-Agent": {"healthd"}}}
+	resp, err := w.transport.RoundTrip(req.WithContext(ctx))
 	if err != nil {
 		return err
 	}

@@ -121,6 +121,7 @@ func TestNoTargetHoldsACheckForLongerThanItsTimeout(t *testing.T) {
 	t.Parallel()
 	endless := func(header string, chunk []byte, pause bool) func(net.Conn) {
 		return func(c net.Conn) {
+			c.Read(make([]byte, 1<<10)) // the client takes no answer before its request
 			io.WriteString(c, header)
 			for {
 				if pause {
@@ -263,14 +264,18 @@ func TestATargetSeesOneCheckInAnInterval(t *testing.T) {
 		done := make(chan struct{})
 		go func() { w.Watch(ctx); close(done) }()
 		synctest.Wait()
+		mu.Lock()
 		if checks != [3]int{1, 1, 1} {
 			t.Errorf("at once: %v checks, want one of each target", checks)
 		}
+		mu.Unlock()
 		for range 10000 { // as hard as it may be asked
 			w.Verdict()
 		}
 		time.Sleep(rounds*interval - time.Nanosecond) // the fake clock's
 		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
 		for i, n := range checks {
 			if n < rounds || n > rounds+1 {
 				t.Errorf("target %d saw %d checks in %d intervals", i, n, rounds)
