@@ -80,26 +80,33 @@ func secret(name string, isKey bool, getenv func(string) string) (s Secret, err 
 // nothing uses shows a misspelt -auth. Those of the token endpoint are used.
 func (c *Config) secrets(getenv func(string) string) (mistakes []error) {
 	c.Secrets = make(map[string]Secret)
+	var excused []error
+	usable := false
 	for _, kind := range [][2]string{{"basic", "HEALTHD_BASIC"}, {"aksk", "HEALTHD_AKSK"}, {"jwt", "HEALTHD_JWT_SECRET"}} {
 		method, name := kind[0], kind[1]
 		s, err := secret(name, method == "jwt", getenv)
 		named := slices.Contains(c.Auth, method)
 		switch {
-		case c.Probe && named && s.Lines != nil:
-			// The server has the last good content; what is left of this may do.
-			c.Secrets[method], err = s, nil
+		case err != nil && c.Probe && s.Files != nil:
+			// The server that is asked has the last good content of the file; for
+			// a probe, what is left of it may do, or another method.
+			excused = append(excused, err)
 		case err != nil:
+			mistakes = append(mistakes, err)
+			continue
+		}
+		switch {
 		case s.Lines != nil && (named || slices.Contains(c.Auth, "jwt")):
 			c.Secrets[method] = s
+			usable = usable || named
 		case s.Lines != nil:
-			err = fmt.Errorf("%s is set and nothing uses it: name %s in -auth (HEALTHD_AUTH)", name, method)
-		case named:
-			err = fmt.Errorf("-auth (HEALTHD_AUTH) names %s: set %s or %s_FILE", method, name, name)
+			mistakes = append(mistakes, fmt.Errorf("%s is set and nothing uses it: name %s in -auth (HEALTHD_AUTH)", name, method))
+		case named && err == nil:
+			mistakes = append(mistakes, fmt.Errorf("-auth (HEALTHD_AUTH) names %s: set %s or %s_FILE", method, name, name))
 		}
-		mistakes = append(mistakes, err)
 	}
-	if c.Probe && slices.ContainsFunc(c.Auth, func(method string) bool { return c.Secrets[method].Lines != nil }) {
-		return nil // one credential is enough to ask
+	if !usable {
+		mistakes = append(mistakes, excused...)
 	}
 	return mistakes
 }

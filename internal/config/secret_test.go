@@ -231,3 +231,40 @@ func TestClear(t *testing.T) {
 		}
 	}
 }
+
+// The server keeps its last good content, and so a bad file must not fail every
+// probe of it.
+func TestAProbeMakesDoWithWhatIsLeft(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write := func(name, content string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	half, bad, missing := write("half", "junk\nuser:pw\n"), write("bad", "junk"), filepath.Join(dir, "missing")
+	for _, tt := range []struct {
+		name string
+		env  map[string]string
+		want string // the method whose credential is left; none is a refusal
+	}{
+		{"a good line beside a bad one", map[string]string{"HEALTHD_AUTH": "basic", "HEALTHD_BASIC_FILE": half}, "basic"},
+		{"another method", map[string]string{"HEALTHD_AUTH": "basic,aksk", "HEALTHD_BASIC_FILE": bad, "HEALTHD_AKSK": "a:b"}, "aksk"},
+		{"another method beside no file", map[string]string{"HEALTHD_AUTH": "basic,aksk", "HEALTHD_BASIC_FILE": missing, "HEALTHD_AKSK": "a:b"}, "aksk"},
+		{"nothing", map[string]string{"HEALTHD_AUTH": "basic", "HEALTHD_BASIC_FILE": bad}, ""},
+		{"nothing for the method that locks", map[string]string{"HEALTHD_AUTH": "jwt", "HEALTHD_JWT_SECRET_FILE": bad, "HEALTHD_BASIC": "a:b"}, ""},
+		{"a mistake in a variable is one all the same", map[string]string{"HEALTHD_AUTH": "basic,aksk", "HEALTHD_BASIC": "junk", "HEALTHD_AKSK": "a:b"}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c, err := parse("probe", tt.env)
+			if (err == nil) != (tt.want != "") || err == nil && c.Secrets[tt.want].Lines == nil {
+				t.Errorf("got %v, %v; want the credential of %q", c.Secrets, err, tt.want)
+			}
+			if _, err := parse("", tt.env); err == nil {
+				t.Error("a server starts with that")
+			}
+		})
+	}
+}
