@@ -67,7 +67,7 @@ func tune(getenv func(string) string) {
 	}
 	// A sixth less memory after load (make bench) for a collection that is small.
 	if getenv("GOGC") == "" {
-		debug.SetGCPercent(40)
+		debug.SetGCPercent(50)
 	}
 	// With one P no idle one is woken for each accept: a probe on a connection of
 	// its own takes about a fifth less processor time (make bench).

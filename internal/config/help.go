@@ -36,7 +36,7 @@ an empty variable is an unset one. Durations are a number and a unit: 500ms,
   -h                                   print this page and exit
 
 Go's runtime reads GOMEMLIMIT, the soft memory limit (default 40MiB), GOGC
-(default 40), and GOMAXPROCS, how many threads run Go code at once (default 1).
+(default 50), and GOMAXPROCS, how many threads run Go code at once (default 1).
 
 Secrets have no flag, for a command line is visible to others. Each is in a
 variable or in a file that another variable names:

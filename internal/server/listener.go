@@ -53,7 +53,6 @@ func (l *listener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.AcceptTCP()
 		if err == nil {
-			runtime.Gosched() // what has been accepted goes first
 			return &conn{TCPConn: c, set: l.set}, nil
 		}
 		if !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) || !l.set.evictOne() {
@@ -85,7 +84,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	http2 := c.http2
 	c.set.unlock()
 	if http2 {
-		// One record may hold a hundred requests. Those that have been read are
+		// One record may hold many requests. Those that have been read are
 		// answered before more are.
 		runtime.Gosched()
 	}
