@@ -65,7 +65,7 @@ func tune(getenv func(string) string) {
 	if getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(40 << 20)
 	}
-	// A sixth less memory after load (make bench) for a collection that is small.
+	// A fifth less memory after load (make bench) for a collection that is small.
 	if getenv("GOGC") == "" {
 		debug.SetGCPercent(50)
 	}
