@@ -379,6 +379,10 @@ func TestOutOfDescriptorsItServesOn(t *testing.T) {
 	var idle sync.WaitGroup
 	idle.Go(func() { t.Logf("%d connections", crowd(t, i.addr, 300, "GET /health HTTP/1.1\r\nHost: x\r\n\r\n")) })
 	eventually(t, "its descriptors run out", func() bool { return told() > 0 })
+	eventually(t, "it answers again", func() bool {
+		a, err := (&client{addr: i.addr, fresh: true}).get("/health")
+		return err == nil && a.code == 200
+	})
 	i.withstands(t, "", idle.Wait)
 	eventually(t, "its descriptors are as before the crowd", func() bool { return i.descriptors(t) <= before })
 	if got, most := told(), int(time.Since(begun).Seconds())+1; got > most {

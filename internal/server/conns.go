@@ -119,24 +119,28 @@ func (s *conns) charge(c *conn, n int) {
 	c.cost += n
 	s.cost += n
 	for s.cost > budget {
-		s.evict()
+		s.evict(s.worst())
 	}
 }
 
-// evict closes the connection with the highest cost, in coarse steps: a small
+// worst is the connection with the highest cost, in coarse steps: a small
 // difference is no reason to close one rather than an older one. There must be
 // one.
-func (s *conns) evict() {
+func (s *conns) worst() *conn {
 	const step = 64 << 10
-	victim := s.list.Front().Value.(*conn)
+	worst := s.list.Front().Value.(*conn)
 	for e := s.list.Front(); e != nil; e = e.Next() {
-		if c := e.Value.(*conn); c.cost/step > victim.cost/step {
-			victim = c
+		if c := e.Value.(*conn); c.cost/step > worst.cost/step {
+			worst = c
 		}
 	}
-	s.remove(victim)
+	return worst
+}
+
+func (s *conns) evict(c *conn) {
+	s.remove(c)
 	s.evicted++
-	s.closing = append(s.closing, victim)
+	s.closing = append(s.closing, c)
 }
 
 // unlock closes what was evicted under the lock, but not under it: while a
@@ -150,24 +154,35 @@ func (s *conns) unlock() {
 	}
 }
 
-// evictOne evicts a connection and reports whether there was one.
-func (s *conns) evictOne() bool {
+// evictOne evicts a connection, the one that has been idle longest if there is
+// one, or else, unless only an idle one will do, the worst. It reports whether
+// there was any. For a descriptor all are worth the same, and who is idle has had
+// an answer.
+func (s *conns) evictOne(idleOnly bool) bool {
 	s.mu.Lock()
 	defer s.unlock()
-	if s.list.Len() == 0 {
+	for e := s.list.Front(); e != nil; e = e.Next() {
+		if c := e.Value.(*conn); c.state == http.StateIdle {
+			s.evict(c)
+			return true
+		}
+	}
+	if idleOnly || s.list.Len() == 0 {
 		return false
 	}
-	s.evict()
+	s.evict(s.worst())
 	return true
 }
 
-// waitForEvicted waits until no more than n evicted connections are left.
-func (s *conns) waitForEvicted(n int) {
+// waitForEvicted waits until no more than n evicted connections are left, and
+// reports whether more are open than answers may keep.
+func (s *conns) waitForEvicted(n int) (crowded bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.evicted > n {
 		s.fewer.Wait()
 	}
+	return s.list.Len() > maxKept
 }
 
 func (s *conns) remove(c *conn) {

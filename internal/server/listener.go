@@ -47,22 +47,33 @@ type listener struct {
 
 // Accept waits while evicted connections hold memory: they need nothing but
 // the processor to go, and a flood of new ones would take it from them. Out of
-// descriptors, it closes a connection for the next.
+// descriptors, it closes a connection for the next. Where connections may have
+// to go, it yields first: one that has just been accepted may be a probe.
 func (l *listener) Accept() (net.Conn, error) {
-	l.set.waitForEvicted(maxEvicted)
-	for {
+	if l.set.waitForEvicted(maxEvicted) {
+		runtime.Gosched()
+	}
+	for waited := false; ; {
 		c, err := l.AcceptTCP()
 		if err == nil {
 			return &conn{TCPConn: c, set: l.set}, nil
 		}
-		if !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) || !l.set.evictOne() {
+		if !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) {
 			return nil, err
 		}
 		if time.Since(l.told) >= time.Second {
 			l.told = time.Now()
 			l.log.Warn("out of file descriptors; closing connections for new ones", "err", err)
 		}
-		l.set.waitForEvicted(0)
+		switch {
+		case l.set.evictOne(!waited):
+			l.set.waitForEvicted(0)
+		case waited:
+			return nil, err
+		default: // those that were accepted last are about to be answered
+			time.Sleep(time.Millisecond)
+			waited = true
+		}
 	}
 }
 
