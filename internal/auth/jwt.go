@@ -58,6 +58,7 @@ type accepted struct {
 	validity
 }
 
+// verify reports why token is not to be trusted now, or nil.
 func (m JWT) verify(token string, keys []string) error {
 	sum := sha256.Sum256([]byte(token))
 	last := m.last.Load()
@@ -104,17 +105,7 @@ var (
 	errEarly     = errors.New("not valid yet")
 )
 
-// Verify reports why token is not to be trusted at the time now, or nil. Every
-// key is tried.
-func Verify(token string, keys []string, now time.Time) error {
-	v, err := parse(token, keys)
-	if err != nil {
-		return err
-	}
-	return v.at(now)
-}
-
-// parse checks all of a token but the time.
+// parse checks all of a token but the time, and tries every key.
 func parse(token string, keys []string) (v validity, err error) {
 	parts := strings.SplitN(token, ".", 4)
 	if len(parts) != 3 {

@@ -50,6 +50,13 @@ func newConns(tls bool) *conns {
 	return s
 }
 
+// all ranges over the connections, the one whose state changed longest ago
+// first. Whoever removes one must end the loop.
+func (s *conns) all(yield func(*conn) bool) {
+	for e := s.list.Front(); e != nil && yield(e.Value.(*conn)); e = e.Next() {
+	}
+}
+
 // begin notes that c has a request, which end ends. It reports whether more
 // connections are open than answers may keep, and whether there is room for
 // some that linger after theirs. An HTTP/2 request is charged for in between,
@@ -98,10 +105,7 @@ func (s *conns) note(nc net.Conn, state http.ConnState) {
 		// The header is gone, or was too long and never came to be: net/http lets
 		// that connection linger for half a second, and evicting it would not
 		// hasten its end. That of a request is charged for anew when it begins.
-		s.charge(c, costConn-c.cost)
-		if s.tls {
-			s.charge(c, costTLS)
-		}
+		s.charge(c, s.bare()-c.cost)
 		if state == http.StateIdle {
 			c.read = 0
 		}
@@ -109,6 +113,14 @@ func (s *conns) note(nc net.Conn, state http.ConnState) {
 	default:
 		s.list.MoveToBack(c.element)
 	}
+}
+
+// bare is the cost of an HTTP/1 connection without a request.
+func (s *conns) bare() int {
+	if s.tls {
+		return costConn + costTLS
+	}
+	return costConn
 }
 
 // charge adds n to the cost of c and makes room for it.
@@ -129,8 +141,8 @@ func (s *conns) charge(c *conn, n int) {
 func (s *conns) worst() *conn {
 	const step = 64 << 10
 	worst := s.list.Front().Value.(*conn)
-	for e := s.list.Front(); e != nil; e = e.Next() {
-		if c := e.Value.(*conn); c.cost/step > worst.cost/step {
+	for c := range s.all {
+		if c.cost/step > worst.cost/step {
 			worst = c
 		}
 	}
@@ -161,8 +173,8 @@ func (s *conns) unlock() {
 func (s *conns) evictOne(idleOnly bool) bool {
 	s.mu.Lock()
 	defer s.unlock()
-	for e := s.list.Front(); e != nil; e = e.Next() {
-		if c := e.Value.(*conn); c.state == http.StateIdle {
+	for c := range s.all {
+		if c.state == http.StateIdle {
 			s.evict(c)
 			return true
 		}
@@ -198,8 +210,7 @@ func (s *conns) remove(c *conn) {
 func (s *conns) waiting(silent bool) (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for e := s.list.Front(); e != nil; e = e.Next() {
-		c := e.Value.(*conn)
+	for c := range s.all {
 		asking := c.read > 0 && !c.http2 && !(s.tls && c.state == http.StateNew)
 		if c.state == http.StateActive || asking || silent && c.state == http.StateNew {
 			n++
@@ -212,8 +223,8 @@ func (s *conns) waiting(silent bool) (n int) {
 func (s *conns) closeNew() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for e := s.list.Front(); e != nil; e = e.Next() {
-		if c := e.Value.(*conn); c.state == http.StateNew {
+	for c := range s.all {
+		if c.state == http.StateNew {
 			c.Close()
 		}
 	}
