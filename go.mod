@@ -1,3 +1,3 @@
-module healthd
+module example.com/healthd
 
 go 1.26

@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"healthd/internal/config"
-	"healthd/internal/target"
+	"example.com/healthd/internal/config"
+	"example.com/healthd/internal/target"
 )
 
 func healthy() string { return target.Healthy }

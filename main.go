@@ -17,13 +17,13 @@ import (
 	"sync"
 	"time"
 
-	"healthd/internal/auth"
-	"healthd/internal/config"
-	"healthd/internal/probe"
-	"healthd/internal/reload"
-	"healthd/internal/server"
-	"healthd/internal/target"
-	"healthd/internal/throttle"
+	"example.com/healthd/internal/auth"
+	"example.com/healthd/internal/config"
+	"example.com/healthd/internal/probe"
+	"example.com/healthd/internal/reload"
+	"example.com/healthd/internal/server"
+	"example.com/healthd/internal/target"
+	"example.com/healthd/internal/throttle"
 )
 
 // version is set by the linker: -ldflags "-X main.version=v1.2.3".

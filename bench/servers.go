@@ -43,7 +43,7 @@ func newServers(ctx context.Context, dir string) (all map[string]*server, releas
 	if err != nil {
 		return nil, nil, err
 	}
-	naive, err := build(ctx, dir, "healthd/bench/bare")
+	naive, err := build(ctx, dir, "example.com/healthd/bench/bare")
 	if err != nil {
 		return nil, nil, err
 	}

@@ -15,7 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"healthd/internal/reload"
+	"example.com/healthd/internal/reload"
 )
 
 // Why a request is refused. The client is told no more than its method's

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"healthd/internal/reload"
+	"example.com/healthd/internal/reload"
 )
 
 // Basic is HTTP Basic authentication (RFC 7617).

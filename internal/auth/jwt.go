@@ -17,7 +17,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"healthd/internal/reload"
+	"example.com/healthd/internal/reload"
 )
 
 // A token is a JWS in compact form (RFC 7515, section 7.1) whose payload is a

@@ -15,7 +15,7 @@ import (
 	"syscall"
 	"time"
 
-	"healthd/internal/reload"
+	"example.com/healthd/internal/reload"
 )
 
 const (

@@ -3,7 +3,7 @@ package server
 import (
 	"crypto/tls"
 
-	"healthd/internal/reload"
+	"example.com/healthd/internal/reload"
 )
 
 // tlsConfig allows TLS 1.2 with the forward-secret AEAD suites, which are all

@@ -19,7 +19,7 @@ import (
 	"testing"
 	"time"
 
-	"healthd/internal/reload"
+	"example.com/healthd/internal/reload"
 )
 
 // selfSigned returns a certificate of key with this serial number.
