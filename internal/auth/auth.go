@@ -1,28 +1,26 @@
 // Package auth locks a handler: HTTP Basic, access key and secret key, JSON Web
-// Tokens. Every method decides first and answers second. Comparisons of secret
-// material take the same time whatever the lengths, and none is skipped because
-// an earlier one matched.
+// Tokens. Every method decides first and answers second. A comparison of secret
+// material takes the same time whatever the lengths, and with however many of a
+// method's credentials.
 package auth
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
-	"sync/atomic"
-	"time"
-
-	"example.com/healthd/internal/reload"
 )
 
-// Why a request is refused. The client is told no more than its method's
-// wording; these go to the log.
+// Why a request is refused. These go to the log; the client is told no more than
+// its method's wording.
 var (
 	errMissing   = errors.New("no credential")
-	errAmbiguous = errors.New("a header that carries a credential stands there twice")
+	errDuplicate = errors.New("duplicate credential header")
 	errWrong     = errors.New("wrong credential")
 )
 
@@ -31,98 +29,92 @@ type Method interface {
 	// check returns who asks, or why that is not proven: errMissing if the
 	// request carries no credential of this method.
 	check(r *http.Request) (subject string, err error)
-	// Look re-reads the method's files.
-	Look()
 	// refusal is the answer to a request that check refused with err.
 	refusal(err error) refusal
-}
 
-// New returns the method that -auth calls by name. lines are its credentials, and
-// parse re-reads them from files, if there are any.
-func New(name string, log *slog.Logger, lines []string, parse func([][]byte) ([]string, error), files ...string) Method {
-	if name == "jwt" {
-		last := new(atomic.Pointer[accepted])
-		last.Store(new(accepted))
-		return JWT{reload.New(lines, log, parse, files...), time.Now, last}
-	}
-	credentials := reload.New(NewCredentials(lines), log, func(contents [][]byte) (Credentials, error) {
-		lines, err := parse(contents)
-		return NewCredentials(lines), err
-	}, files...)
-	if name == "basic" {
-		return Basic{credentials}
-	}
-	return AccessKey{credentials}
+	// Of reload.Value.
+	Refresh()
+	Watch(context.Context)
 }
 
 type refusal struct {
 	method    string // as -auth names it
 	code      int
-	challenge string // WWW-Authenticate
 	body      string // JSON if it begins with a brace
+	challenge string // WWW-Authenticate (RFC 9110, section 11.6.1)
 }
 
-// Guard admits a request that any one of its methods admits. Methods stand in
-// the order in which the user named them; there is at least one.
+// Refusal is the answer to a request that a [Guard] does not admit.
+type Refusal struct {
+	refusal             // of one method
+	reason     error    // why that one refused
+	challenges []string // of every method: a client may wait for the one it knows
+}
+
+// Guard admits a request that any one of its methods admits. Methods are in the
+// order in which the user named them; there is at least one.
 type Guard struct {
 	Methods []Method
 	Log     *slog.Logger
 }
 
-// Check decides about a request and writes nothing. refused is nil if the
-// request is admitted; otherwise it is the first method whose credential was
-// presented, or else the first method, and err its reason.
-func (g Guard) Check(r *http.Request) (subject string, refused Method, err error) {
-	admitted := false
+// Check returns nil if the request is admitted. A refusal is worded by the first
+// method whose credential was presented, or else by the first of all.
+func (g Guard) Check(r *http.Request) *Refusal {
+	// Two of a header are refused even if no method here reads it: a proxy in
+	// front may have judged by the other one.
+	duplicate := max(len(r.Header["Authorization"]), len(r.Header["X-Access-Key"]), len(r.Header["X-Secret-Key"])) > 1
+	refused := new(Refusal)
 	for _, m := range g.Methods {
-		s, e := m.check(r)
-		if e == nil {
-			admitted, subject = true, s
+		_, err := m.check(r)
+		if err == nil && !duplicate {
+			return nil
 		}
-		if refused == nil || err == errMissing && e != errMissing {
-			refused, err = m, e
+		if err == nil {
+			err = errDuplicate
 		}
+		answer := m.refusal(err)
+		if refused.reason == nil || refused.reason == errMissing && err != errMissing {
+			refused.refusal, refused.reason = answer, err
+		}
+		refused.challenges = append(refused.challenges, answer.challenge)
 	}
-	// Nothing makes up for a credential header that stands there twice.
-	twice := max(len(r.Header["Authorization"]), len(r.Header["X-Access-Key"]), len(r.Header["X-Secret-Key"])) > 1
-	switch {
-	case admitted && !twice:
-		return subject, nil, nil
-	case err == nil || twice && err == errMissing:
-		err = errAmbiguous
-	}
-	return "", refused, err
+	return refused
 }
 
 // Handler calls next with the requests that the guard admits and answers the
 // others itself.
 func (g Guard) Handler(next http.Handler) http.Handler {
-	return g.handler(func(w http.ResponseWriter, r *http.Request, _ string) { next.ServeHTTP(w, r) })
-}
-
-func (g Guard) handler(next func(w http.ResponseWriter, r *http.Request, subject string)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		subject, refused, err := g.Check(r)
-		if refused != nil {
-			// A new secret is in use before the timer looks again. Whether these looks
-			// find it does not matter: another request's may have, just before.
+		refused := g.Check(r)
+		if refused != nil && refused.reason != errMissing {
+			// A new credential is good at once, before the timer re-reads its file.
 			for _, m := range g.Methods {
-				m.Look()
+				m.Refresh()
 			}
-			subject, refused, err = g.Check(r)
+			refused = g.Check(r)
 		}
 		if refused == nil {
-			next(w, r, subject)
+			next.ServeHTTP(w, r)
 			return
 		}
-		answer := refused.refusal(err)
-		g.Log.Warn("refused", "auth", answer.method, "reason", err, "remote", r.RemoteAddr)
-		w.Header().Set("WWW-Authenticate", answer.challenge)
-		write(w, answer.code, answer.body)
+		g.Log.Warn("refused", "auth", refused.method, "reason", refused.reason, "remote", r.RemoteAddr)
+		w.Header()["Www-Authenticate"] = refused.challenges
+		respond(w, refused.code, refused.body)
 	})
 }
 
-func write(w http.ResponseWriter, code int, body string) {
+// subject returns who asks, of a request that Handler has admitted.
+func (g Guard) subject(r *http.Request) string {
+	for _, m := range g.Methods {
+		if subject, err := m.check(r); err == nil {
+			return subject
+		}
+	}
+	return ""
+}
+
+func respond(w http.ResponseWriter, code int, body string) {
 	contentType := "text/plain; charset=utf-8"
 	if strings.HasPrefix(body, "{") {
 		contentType = "application/json"
@@ -131,37 +123,48 @@ func write(w http.ResponseWriter, code int, body string) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(code)
-	w.Write([]byte(body))
+	io.WriteString(w, body)
 }
 
-// Credentials are pairs of a name and a secret. Only sums are kept, so that
-// comparing takes the same time for every length of a stored secret.
-type Credentials []credential
-
-type credential struct {
-	name string
-	sum  [sha256.Size]byte
+// scheme returns the parameter of an Authorization header of this scheme (RFC
+// 9110, section 11.4), which may be empty.
+func scheme(r *http.Request, name string) (parameter string, err error) {
+	if len(r.Header["Authorization"]) > 1 {
+		return "", errDuplicate
+	}
+	got, parameter, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(got, name) {
+		return "", errMissing
+	}
+	return strings.Trim(parameter, " "), nil
 }
 
-// NewCredentials takes pairs of the form name:secret, parted at the first colon.
-func NewCredentials(pairs []string) Credentials {
-	var all Credentials
-	for _, pair := range pairs {
-		name, _, _ := strings.Cut(pair, ":")
-		all = append(all, credential{name, sha256.Sum256([]byte(pair))})
+// Credentials are what a method admits: lines of its file.
+type Credentials []Credential
+
+// Credential is a pair name:secret, or a key.
+type Credential struct {
+	Line string
+	sum  [sha256.Size]byte // as long for every Line, and so compared in the same time
+}
+
+// NewCredentials takes lines, each of which is a credential.
+func NewCredentials(lines []string) (all Credentials) {
+	for _, line := range lines {
+		all = append(all, Credential{line, sha256.Sum256([]byte(line))})
 	}
 	return all
 }
 
-// match returns the name of the credential that name and secret make. A colon
-// in the name would move the border between the two.
-func (all Credentials) match(name, secret string) (string, error) {
-	sum := sha256.Sum256([]byte(name + ":" + secret))
-	found, err := "", errWrong
+// match returns the name of the pair that line is.
+func (all Credentials) match(line string) (name string, err error) {
+	sum := sha256.Sum256([]byte(line))
+	err = errWrong
 	for _, c := range all {
-		if subtle.ConstantTimeCompare(c.sum[:], sum[:]) == 1 && !strings.Contains(name, ":") {
-			found, err = c.name, nil
+		if subtle.ConstantTimeCompare(c.sum[:], sum[:]) == 1 {
+			name, _, _ = strings.Cut(c.Line, ":")
+			err = nil
 		}
 	}
-	return found, err
+	return name, err
 }

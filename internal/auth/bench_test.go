@@ -6,7 +6,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
+
+	"example.com/healthd/internal/reload"
 )
 
 // BenchmarkCheck is what a lock adds to a probe that it admits.
@@ -18,13 +19,14 @@ func BenchmarkCheck(b *testing.B) {
 	} {
 		b.Run(method, func(b *testing.B) {
 			log := slog.New(slog.DiscardHandler)
-			guard := Guard{Methods: []Method{New(method, log, []string{credential}, nil)}, Log: log}
+			m := newMethod(method, reload.Fixed(NewCredentials([]string{credential})))
+			guard := Guard{Methods: []Method{m}, Log: log}
 			r := httptest.NewRequest(http.MethodGet, "/health", nil)
-			r.Header = Header(method, credential, time.Now().Add(time.Hour))
+			r.Header = Header(method, credential, now)
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, refused, err := guard.Check(r); refused != nil {
-					b.Fatal(err)
+				if refused := guard.Check(r); refused != nil {
+					b.Fatal(refused.reason)
 				}
 			}
 		})

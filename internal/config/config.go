@@ -1,9 +1,10 @@
 // Package config reads the command line and the environment into one [Config]
-// and refuses every mistake it finds there. It knows nothing of HTTP.
+// and refuses every mistake it finds there. It opens no file and knows nothing
+// of HTTP.
 package config
 
 import (
-	"crypto/tls"
+	_ "embed" // help.txt
 	"errors"
 	"flag"
 	"fmt"
@@ -33,23 +34,27 @@ type Config struct {
 	Auth    []string          // methods that lock /health, in the order named: basic, aksk, jwt
 	Secrets map[string]Secret // by method: those of Auth, and those of the token endpoint
 
-	TLSCert, TLSKey string // PEM files; both or neither
-	Certificate     tls.Certificate
+	TLSCert, TLSKey File // PEM; both or neither
 }
 
-// Clear reports whether credentials will cross a network in clear text.
-func (c Config) Clear() bool {
+// Help is the reference page that -h prints.
+//
+//go:embed help.txt
+var Help string
+
+// PlaintextAuth reports whether credentials will cross a network in clear text.
+func (c Config) PlaintextAuth() bool {
 	host, _, _ := net.SplitHostPort(c.Addr)
 	ip, err := netip.ParseAddr(host)
 	local := host == "localhost" || err == nil && ip.IsLoopback()
-	return len(c.Auth) > 0 && c.TLSCert == "" && !local
+	return len(c.Auth) > 0 && c.TLSCert.Path == "" && !local
 }
 
 // Parse reads args, the command line without the program's name, and the
-// environment. A flag wins over its variable, and an empty variable is an
-// unset one. The error wraps [flag.ErrHelp] if help was asked for; any other
-// is one line that names the settings and the mend and repeats no value, for it
-// may be a misplaced secret.
+// environment. A flag wins over its variable, and an empty variable is an unset
+// one. The error is [flag.ErrHelp] if help was asked for; any other is one line
+// that names the settings and the mend and repeats no value, for it may be a
+// misplaced secret.
 func Parse(args []string, getenv func(string) string) (Config, error) {
 	c := Config{Addr: ":8080", Drain: 5 * time.Second, Interval: 5 * time.Second, Timeout: time.Second}
 	if len(args) > 0 && args[0] == "probe" {
@@ -58,35 +63,37 @@ func Parse(args []string, getenv func(string) string) (Config, error) {
 	}
 	settings := []struct {
 		flag, env string
-		set       func(string) error
+		set       func(name, value string) error // name is the one of the two that was given
 	}{
-		{"addr", "HEALTHD_ADDR", func(s string) error { c.Addr = s; return address(s) }},
+		{"addr", "HEALTHD_ADDR", c.address},
 		{"auth", "HEALTHD_AUTH", c.methods},
 		{"drain", "HEALTHD_DRAIN", duration(&c.Drain, 0)},
 		{"interval", "HEALTHD_INTERVAL", duration(&c.Interval, 1)},
 		{"target", "HEALTHD_TARGETS", c.target},
 		{"timeout", "HEALTHD_TIMEOUT", duration(&c.Timeout, 1)},
-		{"tls-cert", "HEALTHD_TLS_CERT", func(s string) error { c.TLSCert = s; return nil }},
-		{"tls-key", "HEALTHD_TLS_KEY", func(s string) error { c.TLSKey = s; return nil }},
-		{"verbose", "HEALTHD_VERBOSE", c.verbose},
+		{"tls-cert", "HEALTHD_TLS_CERT", file(&c.TLSCert)},
+		{"tls-key", "HEALTHD_TLS_KEY", file(&c.TLSKey)},
+		{"verbose", "HEALTHD_VERBOSE", boolean(&c.Verbose)},
+		{"version", "", boolean(&c.Version)},
 	}
 	flags := flag.NewFlagSet("healthd", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	flags.BoolFunc("version", "", func(string) error { c.Version = true; return nil })
 	given := make(map[string][]string) // by flag
 	for _, s := range settings {
-		note := func(value string) error { given[s.flag] = append(given[s.flag], value); return nil }
-		if s.flag == "verbose" {
-			flags.BoolFunc(s.flag, "", note)
+		take := func(value string) error { given[s.flag] = append(given[s.flag], value); return nil }
+		if s.flag == "verbose" || s.flag == "version" {
+			flags.BoolFunc(s.flag, "", take)
 		} else {
-			flags.Func(s.flag, "", note)
+			flags.Func(s.flag, "", take)
 		}
 	}
-	if err := flags.Parse(args); err != nil {
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return c, err
+	case err != nil && strings.HasPrefix(err.Error(), "flag needs an argument"): // which names a known flag
 		return c, fmt.Errorf("%w (healthd -h lists the settings)", err)
-	}
-	if c.Version {
-		return c, nil
+	case err != nil:
+		return c, fmt.Errorf("unknown flag, number %d of the arguments (healthd -h lists the settings)", len(args)-flags.NArg())
 	}
 	mistakes := []error{c.arguments(flags.Args())}
 	for _, s := range settings {
@@ -102,29 +109,40 @@ func Parse(args []string, getenv func(string) string) (Config, error) {
 			name, values = s.env, []string{value}
 		}
 		for _, value := range values {
-			if err := s.set(strings.TrimSpace(value)); err != nil {
+			if err := s.set(name, strings.TrimSpace(value)); err != nil {
 				mistakes = append(mistakes, fmt.Errorf("%s: %w", name, err))
 			}
 		}
 	}
+	if c.Version {
+		return c, nil
+	}
 	mistakes = append(mistakes, c.secrets(getenv)...)
-	mistakes = append(mistakes, c.certificate())
+	if (c.TLSCert.Path == "") != (c.TLSKey.Path == "") {
+		mistakes = append(mistakes, errors.New("-tls-cert and -tls-key (HEALTHD_TLS_CERT, HEALTHD_TLS_KEY) go together; set both"))
+	}
 	if err := errors.Join(mistakes...); err != nil {
 		return c, errors.New(strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	return c, nil
 }
 
-// arguments takes what stands after the flags. It is not repeated in an error:
-// a misplaced secret may be among it.
+// arguments takes what follows the flags. One that looks like a secret is not
+// repeated.
 func (c *Config) arguments(args []string) error {
-	switch {
-	case len(args) == 0:
+	expected := 0
+	if c.Probe {
+		expected = 1 // the URL
+	}
+	if len(args) > expected {
+		name := strconv.Quote(args[expected])
+		if strings.Contains(args[expected], ":") || len(args[expected]) >= 16 {
+			name = "(not shown: it may be a secret)"
+		}
+		return fmt.Errorf("unexpected argument %s: healthd takes flags, healthd probe takes flags and then one URL", name)
+	}
+	if len(args) == 0 {
 		return nil
-	case !c.Probe:
-		return errors.New(`unexpected argument: healthd takes flags only, or "probe" as its first word`)
-	case len(args) > 1:
-		return errors.New("unexpected argument: healthd probe takes one URL, after the flags")
 	}
 	c.URL = args[0]
 	switch u, err := url.Parse(c.URL); {
@@ -136,57 +154,9 @@ func (c *Config) arguments(args []string) error {
 	return nil
 }
 
-// target takes one of what /health speaks for.
-func (c *Config) target(s string) error {
-	u, err := url.Parse(s)
-	switch {
-	case err != nil:
-		return errors.New("use tcp://host:port, unix:///path, http://host or https://host")
-	case u.User != nil || u.Fragment != "":
-		return errors.New("leave out user, password and fragment")
-	case u.Scheme == "tcp":
-		if u.Port() == "" || !portFits(u) || u.Hostname() == "" || u.Path+u.RawQuery != "" {
-			return errors.New("use tcp://host:port")
-		}
-	case u.Scheme == "unix":
-		if u.Host != "" || u.Path == "" || u.RawQuery != "" {
-			return errors.New("use unix:///path")
-		}
-	case u.Scheme == "http" || u.Scheme == "https":
-		if u.Hostname() == "" || !portFits(u) {
-			return errors.New("use http://host or http://host:port, and a path")
-		}
-	default:
-		return errors.New("use one of the schemes tcp, unix, http, https")
-	}
-	c.Targets = append(c.Targets, u)
-	return nil
-}
-
-// portFits reports whether the port of u, if it has one, can be connected to.
-func portFits(u *url.URL) bool {
-	n, err := strconv.ParseUint(u.Port(), 10, 16)
-	return u.Port() == "" || err == nil && n > 0
-}
-
-// address checks a host:port.
-func address(s string) error {
-	host, port, err := net.SplitHostPort(s)
-	if err == nil {
-		_, err = strconv.ParseUint(port, 10, 16)
-	}
-	if err == nil && host != "" && strings.Trim(host, "0123456789.") == "" {
-		_, err = netip.ParseAddr(host)
-	}
-	if err != nil || strings.ContainsAny(host, " /@") {
-		return errors.New("use host:port or :port, such as :8080")
-	}
-	return nil
-}
-
-func duration(dst *time.Duration, least time.Duration) func(string) error {
-	return func(s string) (err error) {
-		switch *dst, err = time.ParseDuration(s); {
+func duration(dst *time.Duration, least time.Duration) func(name, value string) error {
+	return func(_, value string) (err error) {
+		switch *dst, err = time.ParseDuration(value); {
 		case err != nil:
 			return errors.New("use a number and a unit, such as 5s or 500ms")
 		case *dst < least:
@@ -196,9 +166,18 @@ func duration(dst *time.Duration, least time.Duration) func(string) error {
 	}
 }
 
-func (c *Config) verbose(s string) (err error) {
-	if c.Verbose, err = strconv.ParseBool(s); err != nil {
-		return errors.New("use true or false")
+func boolean(dst *bool) func(name, value string) error {
+	return func(_, value string) (err error) {
+		if *dst, err = strconv.ParseBool(value); err != nil {
+			return errors.New("use true or false")
+		}
+		return nil
 	}
-	return nil
+}
+
+func file(dst *File) func(name, value string) error {
+	return func(name, value string) error {
+		*dst = File{name, value}
+		return nil
+	}
 }

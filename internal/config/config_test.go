@@ -57,6 +57,9 @@ func TestSettings(t *testing.T) {
 		{"a list of targets", "", map[string]string{"HEALTHD_TARGETS": "http://a/b?c=d , https://a:1"}, func(c *Config) {
 			c.Targets = urls("http://a/b?c=d", "https://a:1")
 		}},
+		{"the name of a file's setting, as it was given", "-tls-cert c", map[string]string{"HEALTHD_TLS_KEY": "k"}, func(c *Config) {
+			c.TLSCert, c.TLSKey = File{"-tls-cert", "c"}, File{"HEALTHD_TLS_KEY", "k"}
+		}},
 		{"probe", "probe -addr :1", nil, func(c *Config) { c.Probe, c.Addr = true, ":1" }},
 		{"probe of a URL", "probe https://a.example/x?y=z", nil, func(c *Config) { c.Probe, c.URL = true, "https://a.example/x?y=z" }},
 	} {
@@ -78,10 +81,15 @@ func TestMistakesAreNamedInOneLine(t *testing.T) {
 		env  map[string]string
 		want string // in the error
 	}{
-		{"-nope", nil, "-nope"},
-		{"-addr", nil, "-addr"},
-		{"serve", nil, "unexpected argument"},
-		{"-verbose probe", nil, `"probe" as its first word`},
+		{"-nope", nil, "unknown flag, number 1 of the arguments"},
+		{"-drain 1s -user:s3cret", nil, "unknown flag, number 3 of the arguments"},
+		{"-=s3cret", nil, "unknown flag"},
+		{"-addr", nil, "flag needs an argument: -addr"},
+		{"-version=2", nil, "-version: use true or false"},
+		{"serve", nil, `unexpected argument "serve"`},
+		{"serve:s3cret", nil, "unexpected argument (not shown"},
+		{"s3cret0123456789", nil, "unexpected argument (not shown"},
+		{"-verbose probe", nil, `unexpected argument "probe"`},
 		{"-addr 8080", nil, "-addr: use host:port"},
 		{"-addr localhost", nil, "-addr: use host:port"},
 		{"-addr :99999", nil, "-addr: use host:port"},
@@ -123,15 +131,15 @@ func TestMistakesAreNamedInOneLine(t *testing.T) {
 		{"probe http://", nil, "must begin with http://"},
 		{"probe ftp://a/", nil, "must begin with http://"},
 		{"probe http://a/ http://b/", nil, "one URL"},
-		{"probe http://a/ -timeout 1s", nil, "one URL, after the flags"},
+		{"probe http://a/ -timeout 1s", nil, "then one URL"},
 	} {
 		t.Run(tt.args, func(t *testing.T) {
 			_, err := parse(tt.args, tt.env)
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Fatalf("got %v, want %q in it", err, tt.want)
 			}
-			if strings.Contains(err.Error(), "\n") {
-				t.Errorf("more than one line: %q", err)
+			if strings.Contains(err.Error(), "\n") || strings.Contains(err.Error(), "s3cret") {
+				t.Errorf("more than one line, or a secret: %q", err)
 			}
 		})
 	}
@@ -139,7 +147,7 @@ func TestMistakesAreNamedInOneLine(t *testing.T) {
 
 func TestAnErrorDoesNotRepeatAMisplacedSecret(t *testing.T) {
 	t.Parallel()
-	for _, args := range []string{"user:s3cret", "-basic=user:s3cret", "probe http://user:s3cret@a/", "-target http://user:s3cret@a/", "-target tcp://:s3cret@a:1", "-target http://user:s3cret%zz@a/", "probe s3cret", "probe http://a/ s3cret", "-auth user:s3cret", "-addr user:s3cret", "-drain s3cret", "-verbose=s3cret"} {
+	for _, args := range []string{"user:s3cret", "-basic=user:s3cret", "-user:s3cret", "--s3cret", "-drain 1s -s3cret", "probe -s3cret", "probe http://user:s3cret@a/", "-target http://user:s3cret@a/", "-target tcp://:s3cret@a:1", "-target http://user:s3cret%zz@a/", "probe s3cret", "probe http://a/ s3cret:", "-auth user:s3cret", "-addr user:s3cret", "-drain s3cret", "-verbose=s3cret"} {
 		if _, err := parse(args, nil); err == nil || strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%s: %v", args, err)
 		}
@@ -153,6 +161,7 @@ func TestHelpListsEverySettingAndNoOther(t *testing.T) {
 	}
 	asked := map[string]bool{}
 	Parse(nil, func(k string) string { asked[k] = true; return "" })
+	delete(asked, "") // of -version, which has no variable
 	told := map[string]bool{}
 	for _, name := range regexp.MustCompile(`HEALTHD_[A-Z_]+|\bPORT\b`).FindAllString(Help, -1) {
 		told[name] = true
@@ -171,5 +180,8 @@ func TestVersionNeedsNoOtherSetting(t *testing.T) {
 	t.Parallel()
 	if c, err := parse("-version", map[string]string{"HEALTHD_DRAIN": "nonsense"}); err != nil || !c.Version {
 		t.Errorf("got %+v, %v", c, err)
+	}
+	if c, err := parse("-version=false", nil); err != nil || c.Version {
+		t.Errorf("with -version=false: %+v, %v", c, err)
 	}
 }

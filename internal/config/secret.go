@@ -1,44 +1,41 @@
 package config
 
 import (
+	"bytes"
 	"cmp"
-	"crypto/tls"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
-// Secret is the credentials of one kind. The first is the one to sign or to
-// probe with; every one is accepted.
+const (
+	minKey        = 32   // bytes of an HS256 key (RFC 7518, section 3.2)
+	maxCredential = 4096 // bytes; it must fit a request's header
+)
+
+// File is a file that a setting names. Nothing here reads it.
+type File struct{ Setting, Path string }
+
+// Secret is where the credentials of one method stand: in a variable or a file.
 type Secret struct {
-	Lines []string // one credential each; none if the secret is not set
-	Files []string // where to re-read Lines: one path, or none if the environment holds them
+	Line string // the credential of the variable, checked
+	File File   // the other form
 
-	isKey bool // of HS256; else a pair, name:secret
+	pair bool // name:secret, and not a key
 }
 
-// check says what is wrong with a credential, and nothing of what it holds.
-func (s Secret) check(line string) error {
-	if s.isKey {
-		if len(line) < 32 { // RFC 7518, section 3.2
-			return fmt.Errorf("is %d bytes; HS256 needs at least 32 (openssl rand -base64 32)", len(line))
-		}
-		return nil
+// Parse takes the content of a credential file: one a line, without the white
+// space around it; blank lines and those that begin with # do not count, nor
+// does a byte order mark. Beside an error it returns the lines that have none.
+func (s Secret) Parse(content []byte) (lines []string, err error) {
+	content = bytes.TrimPrefix(content, []byte("\ufeff"))
+	if bytes.HasPrefix(content, []byte("\xff\xfe")) || bytes.HasPrefix(content, []byte("\xfe\xff")) {
+		return nil, errors.New("the file is UTF-16; save it as UTF-8")
 	}
-	if name, secret, _ := strings.Cut(line, ":"); name == "" || secret == "" {
-		return errors.New("is not of the form name:secret with both halves")
-	}
-	return nil
-}
-
-// Parse takes the content of one credential file: one a line, without the white
-// space around it; blank lines and those that begin with # do not count. Beside
-// an error it returns the lines that have none.
-func (s Secret) Parse(contents [][]byte) (lines []string, err error) {
-	for n, line := range strings.Split(string(contents[0]), "\n") {
+	for n, line := range strings.Split(string(content), "\n") {
 		line = strings.TrimSpace(line)
 		if line == "" || line[0] == '#' {
 			continue
@@ -55,64 +52,70 @@ func (s Secret) Parse(contents [][]byte) (lines []string, err error) {
 	return lines, err
 }
 
-// secret reads the setting name, a credential, or name_FILE, a file of them.
-func secret(name string, isKey bool, getenv func(string) string) (s Secret, err error) {
-	s.isKey = isKey
-	value, file := strings.TrimSpace(getenv(name)), getenv(name+"_FILE")
+// check says what is wrong with a credential, and nothing of what it holds.
+func (s Secret) check(line string) error {
+	name, secret, _ := strings.Cut(line, ":")
 	switch {
-	case value != "" && file != "":
-		err = fmt.Errorf("%s and %s_FILE are both set; keep one", name, name)
-	case strings.Contains(value, "\n"):
-		err = fmt.Errorf("%s holds several lines; put them in a file and name it in %s_FILE", name, name)
-	case file != "":
-		s.Files = []string{file}
-		s.Lines, err = load(s.Parse, source{name + "_FILE", file})
-	case value != "":
-		s.Lines = []string{value}
-		if err = s.check(value); err != nil {
-			err = fmt.Errorf("%s %w", name, err)
+	case strings.ContainsRune(line, 0):
+		return errors.New("holds a NUL, as UTF-16 does; save it as UTF-8")
+	case !utf8.ValidString(line):
+		return errors.New("is not UTF-8 (Latin-1, perhaps); save it as UTF-8")
+	case strings.ContainsFunc(line, func(r rune) bool { return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) }):
+		return errors.New("holds a control character (a line end, perhaps) or an invisible one")
+	case len(line) > maxCredential:
+		return fmt.Errorf("is %d bytes; a credential has at most %d", len(line), maxCredential)
+	case !s.pair && len(line) < minKey:
+		return fmt.Errorf("is %d bytes; HS256 needs at least %d (openssl rand -hex 32)", len(line), minKey)
+	case s.pair && (name == "" || secret == ""):
+		return errors.New("is not of the form name:secret with both halves")
+	case s.pair && (strings.TrimSpace(name) != name || strings.TrimSpace(secret) != secret):
+		return errors.New("has white space beside the colon, which no request can carry")
+	}
+	return nil
+}
+
+// secret reads the setting name, a credential, or name_FILE, a file of them.
+func secret(name string, pair bool, getenv func(string) string) (Secret, error) {
+	line, path := strings.TrimSpace(getenv(name)), getenv(name+"_FILE")
+	s := Secret{line, File{name + "_FILE", path}, pair}
+	switch {
+	case line != "" && path != "":
+		return s, fmt.Errorf("%s and %s_FILE are both set; keep one", name, name)
+	case line != "":
+		if err := s.check(line); err != nil {
+			return s, fmt.Errorf("%s %w", name, err)
 		}
 	}
-	return s, err
+	return s, nil
 }
 
 // secrets reads the secret of every method, named in -auth or not: one that
-// nothing uses shows a misspelt -auth. Those of the token endpoint are used.
+// nothing uses shows a misspelt -auth. With jwt, all are used, by /token.
 func (c *Config) secrets(getenv func(string) string) (mistakes []error) {
 	c.Secrets = make(map[string]Secret)
-	var excused []error
-	usable := false
 	for _, kind := range [][2]string{{"basic", "HEALTHD_BASIC"}, {"aksk", "HEALTHD_AKSK"}, {"jwt", "HEALTHD_JWT_SECRET"}} {
 		method, name := kind[0], kind[1]
-		s, err := secret(name, method == "jwt", getenv)
-		named := slices.Contains(c.Auth, method)
-		switch {
-		case err != nil && c.Probe && s.Files != nil:
-			// The server that is asked has the last good content of the file; for
-			// a probe, what is left of it may do, or another method.
-			excused = append(excused, err)
+		s, err := secret(name, method != "jwt", getenv)
+		set := name // that the user gave
+		if s.File.Path != "" {
+			set = s.File.Setting
+		}
+		switch named, given := slices.Contains(c.Auth, method), s.Line+s.File.Path != ""; {
 		case err != nil:
 			mistakes = append(mistakes, err)
-			continue
-		}
-		switch {
-		case s.Lines != nil && (named || slices.Contains(c.Auth, "jwt")):
-			c.Secrets[method] = s
-			usable = usable || named
-		case s.Lines != nil:
-			mistakes = append(mistakes, fmt.Errorf("%s is set and nothing uses it: name %s in -auth (HEALTHD_AUTH)", name, method))
-		case named && err == nil:
+		case named && !given:
 			mistakes = append(mistakes, fmt.Errorf("-auth (HEALTHD_AUTH) names %s: set %s or %s_FILE", method, name, name))
+		case given && !named && !slices.Contains(c.Auth, "jwt"):
+			mistakes = append(mistakes, fmt.Errorf("%s is set and nothing uses it: name %s in -auth (HEALTHD_AUTH)", set, method))
+		case given:
+			c.Secrets[method] = s
 		}
-	}
-	if !usable {
-		mistakes = append(mistakes, excused...)
 	}
 	return mistakes
 }
 
 // methods takes the list of -auth.
-func (c *Config) methods(list string) error {
+func (c *Config) methods(_, list string) error {
 	for method := range strings.SplitSeq(list, ",") {
 		method = strings.TrimSpace(method)
 		if method != "basic" && method != "aksk" && method != "jwt" || slices.Contains(c.Auth, method) {
@@ -121,66 +124,4 @@ func (c *Config) methods(list string) error {
 		c.Auth = append(c.Auth, method)
 	}
 	return nil
-}
-
-// certificate reads the pair of TLS files, if it is set.
-func (c *Config) certificate() (err error) {
-	switch {
-	case c.TLSCert == "" && c.TLSKey == "":
-		return nil
-	case c.TLSCert == "" || c.TLSKey == "":
-		return errors.New("-tls-cert and -tls-key (HEALTHD_TLS_CERT, HEALTHD_TLS_KEY) go together; set both")
-	}
-	cert, key := source{"-tls-cert (HEALTHD_TLS_CERT)", c.TLSCert}, source{"-tls-key (HEALTHD_TLS_KEY)", c.TLSKey}
-	if c.Probe {
-		c.Certificate, err = load(parsePin, cert)
-	} else {
-		c.Certificate, err = load(ParseCertificate, cert, key)
-	}
-	return err
-}
-
-// parsePin takes the first certificate, which is all that a probe needs: the
-// key may be on its way.
-func parsePin(contents [][]byte) (pin tls.Certificate, err error) {
-	for block, rest := pem.Decode(contents[0]); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type == "CERTIFICATE" {
-			return tls.Certificate{Certificate: [][]byte{block.Bytes}}, nil
-		}
-	}
-	return pin, errors.New("no certificate in PEM form")
-}
-
-// ParseCertificate takes a PEM certificate, with its chain, and its PEM key.
-func ParseCertificate(contents [][]byte) (tls.Certificate, error) {
-	return tls.X509KeyPair(contents[0], contents[1])
-}
-
-// source is the path of a file and the setting that holds it.
-type source struct{ setting, path string }
-
-// load reads and parses files. It tries again at once: files that are swapped
-// together may be gone, or not fit each other, for the moment between two reads.
-// An error names the settings and no path: a secret may stand in its place.
-func load[T any](parse func([][]byte) (T, error), files ...source) (value T, err error) {
-	for range 3 {
-		if value, err = read(parse, files); err == nil {
-			break
-		}
-	}
-	return value, err
-}
-
-func read[T any](parse func([][]byte) (T, error), files []source) (value T, err error) {
-	contents, settings := make([][]byte, len(files)), make([]string, len(files))
-	for i, f := range files {
-		settings[i] = f.setting
-		if contents[i], err = os.ReadFile(f.path); err != nil {
-			return value, fmt.Errorf("%s: %w", f.setting, errors.Unwrap(err))
-		}
-	}
-	if value, err = parse(contents); err != nil {
-		err = fmt.Errorf("%s: %w", strings.Join(settings, ", "), err)
-	}
-	return value, err
 }

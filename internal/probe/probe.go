@@ -3,16 +3,18 @@
 package probe
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode"
 )
@@ -20,7 +22,7 @@ import (
 // maxRead bounds what is read of a header, and of a body, in bytes.
 const maxRead = 10 << 10
 
-// Probe is one question to an HTTP server.
+// Probe is one request to an HTTP server.
 type Probe struct {
 	// URL is what to GET, http or https.
 	URL string
@@ -33,7 +35,7 @@ type Probe struct {
 	Header http.Header
 	// Pin, if set, is the certificate (DER) that the server must show, whoever
 	// signed it. Otherwise the system's roots decide. Nothing is sent before.
-	Pin []byte
+	Pin string
 }
 
 // Do asks once and never follows a redirect. It reports whether the status was
@@ -42,6 +44,11 @@ type Probe struct {
 func (p Probe) Do(ctx context.Context) (ok bool, line string) {
 	ctx, cancel := context.WithTimeout(ctx, p.Timeout)
 	defer cancel()
+	var resolving atomic.Pointer[string]
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		DNSStart:     func(info httptrace.DNSStartInfo) { resolving.Store(&info.Host) },
+		ConnectStart: func(string, string) { resolving.Store(nil) },
+	})
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.URL, nil)
 	if err != nil {
 		return false, printable(err.Error())
@@ -57,22 +64,28 @@ func (p Probe) Do(ctx context.Context) (ok bool, line string) {
 		DisableKeepAlives:      true,
 		MaxResponseHeaderBytes: maxRead,
 	}
-	if p.Pin != nil {
+	if p.Pin != "" {
 		transport.TLSClientConfig = &tls.Config{
 			InsecureSkipVerify: true, // by name and signer; the pin is stricter
 			VerifyConnection:   p.verify,
 		}
 	}
 	resp, err := transport.RoundTrip(req)
-	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) {
-		return false, fmt.Sprintf("no answer within %v", p.Timeout)
-	} else if err != nil {
-		return false, printable(err.Error())
+	if err != nil {
+		name := resolving.Load()
+		switch timedOut := ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded); {
+		case timedOut && name != nil:
+			line = fmt.Sprintf("the name %s could not be resolved within %v", *name, p.Timeout)
+		case timedOut:
+			line = fmt.Sprintf("no answer within %v", p.Timeout)
+		default:
+			line = err.Error()
+		}
+		return false, printable(line)
 	}
 	defer resp.Body.Close()
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxRead)) // the status decides
-	line = printable(string(body))
-	if line == "" {
+	if line = printable(string(body)); line == "" {
 		line = printable(resp.Status)
 	}
 	return resp.StatusCode/100 == 2, line
@@ -86,10 +99,20 @@ func (p Probe) dial(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
 func (p Probe) verify(state tls.ConnectionState) error {
-	if !bytes.Equal(state.PeerCertificates[0].Raw, p.Pin) {
+	if string(state.PeerCertificates[0].Raw) != p.Pin {
 		return errors.New("the server shows another certificate than the configured one")
 	}
 	return nil
+}
+
+// Leaf returns the first certificate (DER) of a PEM file.
+func Leaf(files [][]byte) (string, error) {
+	for block, rest := pem.Decode(files[0]); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type == "CERTIFICATE" {
+			return string(block.Bytes), nil
+		}
+	}
+	return "", errors.New("no certificate in PEM form")
 }
 
 // printable makes one line of s that no terminal or log takes for a command.

@@ -141,7 +141,7 @@ func TestACredentialGoesToTheRightServerOnly(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			got = nil
 			header := http.Header{"Authorization": {"Bearer s3cret"}, "X-Secret-Key": {"s3cret"}}
-			ok, line := Probe{URL: tt.url, Addr: tt.addr, Pin: tt.pin, Header: header, Timeout: 10 * time.Second}.Do(t.Context())
+			ok, line := Probe{URL: tt.url, Addr: tt.addr, Pin: string(tt.pin), Header: header, Timeout: 10 * time.Second}.Do(t.Context())
 			if ok != tt.ok || !strings.Contains(line, tt.line) {
 				t.Errorf("got %v %q, want %v and %q in it", ok, line, tt.ok, tt.line)
 			}

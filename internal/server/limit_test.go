@@ -11,11 +11,13 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 )
 
 // startServer runs s in this process and returns its address. It ends with t.
 func startServer(t *testing.T, s *Server) string {
 	t.Helper()
+	s.OnStop = func() {}
 	ctx, cancel := context.WithCancel(t.Context())
 	r, w := io.Pipe()
 	s.Log = slog.New(slog.NewTextHandler(w, nil))
@@ -70,8 +72,8 @@ func TestOneConnectionManyWays(t *testing.T) {
 		{"two lengths", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", []int{400}, true},
 		{"an unknown coding", "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", []int{501}, true},
 		{"an unknown expectation", "GET / HTTP/1.1\r\nHost: x\r\nExpect: tea\r\n\r\n", []int{417}, true},
-		{"a header of 15 KiB", "GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("a", 15<<10) + "\r\n\r\n", []int{200}, false},
-		{"a header of 21 KiB", "GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("a", 21<<10) + "\r\n\r\n", []int{431}, true},
+		{"a header of 8 KiB", "GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("a", 8<<10) + "\r\n\r\n", []int{200}, false},
+		{"a header of 13 KiB", "GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("a", 13<<10) + "\r\n\r\n", []int{431}, true},
 		{"no HTTP at all", "\x16\x03\x01\x00 this is not HTTP\r\n\r\n", []int{400}, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -105,7 +107,7 @@ func TestOPTIONSOfTheServerReachesTheHandler(t *testing.T) {
 	c := dial(t, addr)
 	send(t, c, "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n")
 	if resp := answer(t, bufio.NewReader(c)); resp.StatusCode != 400 {
-		t.Errorf("got %d, want ServeMux's own 400", resp.StatusCode)
+		t.Errorf("got %d, want ServeMux's own", resp.StatusCode)
 	}
 }
 
@@ -118,7 +120,7 @@ func TestACrowdKeepsNoConnection(t *testing.T) {
 	if answer(t, r).Close {
 		t.Fatal("alone, and told to close")
 	}
-	for range maxKept {
+	for range maxConns() / 2 {
 		dial(t, addr)
 	}
 	// The last goes first: they are accepted in order, so that all are counted
@@ -128,6 +130,40 @@ func TestACrowdKeepsNoConnection(t *testing.T) {
 		if !answer(t, bufio.NewReader(c)).Close {
 			t.Errorf("request %d to a crowd may keep its connection", i)
 		}
+	}
+}
+
+func TestForOneMoreTheConnectionWhoseStateChangedLongestAgoIsClosed(t *testing.T) {
+	t.Parallel()
+	s := &conns{max: 2}
+	pipe := func() *conn {
+		l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		dial(t, l.Addr().String())
+		c, err := (listener{l, s}).Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.track(c, http.StateNew)
+		return c.(*conn)
+	}
+	first, second := pipe(), pipe()
+	s.track(first, http.StateActive)
+	third := pipe()
+	for name, tt := range map[string]struct {
+		c    *conn
+		open bool
+	}{"the first, which has changed": {first, true}, "the second": {second, false}, "the third": {third, true}} {
+		if err := tt.c.SetDeadline(time.Time{}); (err == nil) != tt.open {
+			t.Errorf("%s: open should be %v: %v", name, tt.open, err)
+		}
+	}
+	s.track(second, http.StateClosed) // as net/http says of the evicted one, later
+	if s.list.Len() != 2 {
+		t.Errorf("%d connections in the set, want 2", s.list.Len())
 	}
 }
 

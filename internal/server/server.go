@@ -1,11 +1,11 @@
-// Package server runs one net/http server: it listens, holds strangers to
-// limits, and leaves without cutting anyone off. It knows no route.
+// Package server runs one net/http server: it listens, bounds what its clients
+// can hold, and leaves without cutting anyone off. It knows no route.
 package server
 
 import (
 	"context"
 	"crypto/tls"
-	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -20,85 +20,85 @@ import (
 
 const (
 	headerTimeout = 5 * time.Second
-	// idleTimeout is longer than the 60 s of AWS's balancers and the 600 s of
-	// Google's: the balancer closes first, so that no request of its meets a
-	// connection that is being closed here.
-	idleTimeout = 620 * time.Second
 	// requestTimeout bounds a whole request, an answer, and the wait for what
 	// is in flight when the server stops.
 	requestTimeout = 10 * time.Second
-	// settle is how long a request that has reached the machine may take to
-	// reach the server.
-	settle         = 100 * time.Millisecond
-	maxHeaderBytes = 16 << 10
+	// idleTimeout is longer than the 60 s of AWS's balancers and the 600 s of
+	// Google's, so that the balancer closes first and no request of its meets a
+	// closing connection.
+	idleTimeout = 620 * time.Second
+	// settleTime lets a request that has reached the machine reach a handler.
+	// Shutdown alone drops one whose header it has just read.
+	settleTime = 100 * time.Millisecond
+	// bodyTimeout is how long the body of an answered request may still come.
+	bodyTimeout = 500 * time.Millisecond
+
+	maxHeaderBytes = 8 << 10  // net/http adds 4 KiB
+	maxBodyBytes   = 64 << 10 // read, and dropped, of an HTTP/2 request
 )
 
 // Server is the configuration of [Server.Run]. Handler and Log are required.
 type Server struct {
 	Handler http.Handler
 	Log     *slog.Logger
-	// Drain is how long to keep serving after SIGTERM.
-	Drain time.Duration
-	// OnStop, if set, is called once, when the first signal comes and before
-	// any waiting.
-	OnStop func()
-	// Verbose logs every request.
-	Verbose bool
-	// Certificate, if set, makes the server speak TLS, and is looked at anew in
-	// every handshake.
-	Certificate *reload.Value[tls.Certificate]
+	Drain   time.Duration // how long to keep serving after SIGTERM
+	OnStop  func()        // called once, at the first signal, before any wait
+	Verbose bool          // log every request
+	// Certificate makes the server speak TLS; nil is plain TCP. It is asked to
+	// refresh itself in every handshake.
+	Certificate *reload.Value[*tls.Certificate]
 }
 
 // Run listens on addr (host:port, see [net.Listen]) and serves until SIGTERM,
 // SIGINT or the end of ctx, which counts as SIGINT. It returns nil once the
 // server has stopped as asked, and otherwise why it could not listen or serve.
 //
-// After the first signal the next one ends the process.
+// After the first signal another SIGTERM changes nothing, and SIGINT ends the
+// process at once.
 func (s *Server) Run(ctx context.Context, addr string) error {
-	// Before the socket exists: whoever has seen the port open may signal.
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	// Before the port is open: whoever finds it open may signal.
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
+	defer close(signals)
 	defer signal.Stop(signals)
 
-	l, err := net.Listen("tcp", addr)
+	tcp, err := net.Listen("tcp", addr)
 	if err != nil {
 		return err
 	}
-	var (
-		open     = newConns(s.Certificate != nil)
-		stopping atomic.Bool
-		served   = make(chan error, 1)
-	)
+	s.Log.Info("listening", "addr", tcp.Addr().String())
+	open := &conns{max: maxConns()}
+	var stopping atomic.Bool
 	srv := s.httpServer(open, &stopping)
-	s.Log.Info("listening", "addr", l.Addr().String())
-	l = &listener{TCPListener: l.(*net.TCPListener), set: open, log: s.Log}
+	served := make(chan error, 1)
 	go func() {
-		if s.Certificate == nil {
-			served <- srv.Serve(l)
-		} else {
+		l := listener{tcp.(*net.TCPListener), open}
+		if s.Certificate != nil {
 			served <- srv.ServeTLS(l, "", "")
+		} else {
+			served <- srv.Serve(l)
 		}
 	}()
 
-	cause := os.Interrupt
+	cause, drain := os.Interrupt, time.Duration(0)
 	select {
 	case err := <-served:
 		return err
-	case cause = <-signals:
 	case <-ctx.Done():
+	case cause = <-signals:
 	}
-	// From here on a signal has the system's own effect: it ends the process.
-	if signal.Stop(signals); len(signals) > 0 {
-		return errors.New("a second signal came at once")
+	go func() { // the next SIGINT ends the process
+		for sig := range signals {
+			if sig == os.Interrupt {
+				os.Exit(130) // as a shell says of one that SIGINT has ended
+			}
+		}
+	}()
+	if cause == syscall.SIGTERM {
+		drain = s.Drain
 	}
 	stopping.Store(true)
-	if s.OnStop != nil {
-		s.OnStop()
-	}
-	drain := s.Drain
-	if cause == os.Interrupt {
-		drain = 0
-	}
+	s.OnStop()
 	s.Log.Info("draining", "signal", cause.String(), "for", drain.String())
 	select {
 	case err := <-served:
@@ -106,32 +106,20 @@ func (s *Server) Run(ctx context.Context, addr string) error {
 	case <-ctx.Done():
 	case <-time.After(drain):
 	}
-	l.Close()
-	<-served // every connection that was accepted is in open now
-	s.finish(srv, open, cause != os.Interrupt)
+	tcp.Close()
+	<-served
+	time.Sleep(settleTime)
+	if cause == os.Interrupt {
+		open.closeSilent(s.Certificate != nil) // Shutdown waits 5 s for them
+	}
+	timeout, cancel := context.WithTimeout(context.Background(), requestTimeout)
+	defer cancel()
+	if srv.Shutdown(timeout) != nil {
+		srv.Close()
+		s.Log.Warn("requests cut off", "after", requestTimeout.String())
+	}
 	s.Log.Info("stopped")
 	return nil
-}
-
-// finish waits for the requests that are on their way or being answered,
-// requestTimeout at the most, and closes every connection. If silent is set it
-// also waits for the connections that have sent nothing yet (until
-// headerTimeout ends them).
-//
-// [http.Server.Shutdown] alone drops a request whose header it has just read
-// or is still reading; here it finds nothing left but idle connections.
-func (s *Server) finish(srv *http.Server, open *conns, silent bool) {
-	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
-	defer cancel()
-	time.Sleep(settle) // what is in the socket and not yet read shows in no state
-	for open.waiting(silent) > 0 && ctx.Err() == nil {
-		time.Sleep(settle / 10)
-	}
-	open.closeNew()
-	if err := srv.Shutdown(ctx); err != nil {
-		s.Log.Warn("connections cut off", "count", open.waiting(true), "after", requestTimeout.String())
-		srv.Close()
-	}
 }
 
 // httpServer returns the server with every limit set.
@@ -145,7 +133,7 @@ func (s *Server) httpServer(open *conns, stopping *atomic.Bool) *http.Server {
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
 	srv := &http.Server{
-		Handler:                      limited(open, stopping, handler),
+		Handler:                      retiring(open, stopping, handler),
 		Protocols:                    protocols,
 		ReadHeaderTimeout:            headerTimeout,
 		ReadTimeout:                  requestTimeout,
@@ -153,26 +141,48 @@ func (s *Server) httpServer(open *conns, stopping *atomic.Bool) *http.Server {
 		IdleTimeout:                  idleTimeout,
 		MaxHeaderBytes:               maxHeaderBytes,
 		DisableGeneralOptionsHandler: true,
-		ConnState:                    open.note,
-		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, connKey{}, beneath(c))
-		},
-		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelWarn),
+		ConnState:                    open.track,
+		ErrorLog:                     errorLog(s.Log),
+		// What one connection can hold, times the number of connections, stays
+		// within the memory limit. All else is net/http's default.
 		HTTP2: &http.HTTP2Config{
-			// 100 would be usual (RFC 9113, section 6.5.2), but what a client opens
-			// at once has been paid for before it can be charged: a hundred times
-			// 10 KiB from each of a hundred connections.
-			MaxConcurrentStreams:          16,
-			MaxDecoderHeaderTableSize:     256,
+			MaxConcurrentStreams: 16,
+			// No less than what clients may send before they read SETTINGS (RFC
+			// 9113, sections 4.2 and 6.9.2).
 			MaxReadFrameSize:              16 << 10,
 			MaxReceiveBufferPerConnection: 64 << 10,
-			// No less than what a client may send before it has read this.
-			MaxReceiveBufferPerStream: 64 << 10,
-			WriteByteTimeout:          requestTimeout,
+			MaxReceiveBufferPerStream:     64 << 10,
+			WriteByteTimeout:              requestTimeout,
 		},
 	}
 	if s.Certificate != nil {
 		srv.TLSConfig = tlsConfig(s.Certificate)
 	}
 	return srv
+}
+
+// retiring decides which answers are the last of their connection, and lets no
+// answer wait for the body of its request: nothing here reads one.
+func retiring(open *conns, stopping *atomic.Bool, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body := r.ContentLength != 0
+		// net/http forgets the Transfer-Encoding of an HTTP/1.0 request; RFC 9112,
+		// section 6.1, has its connection closed.
+		if body || !r.ProtoAtLeast(1, 1) || stopping.Load() || open.crowded() {
+			w.Header().Set("Connection", "close") // of HTTP/2, net/http makes GOAWAY
+		}
+		if !body {
+			next.ServeHTTP(w, r)
+			return
+		}
+		answer := http.NewResponseController(w)
+		answer.SetReadDeadline(time.Now().Add(bodyTimeout))
+		next.ServeHTTP(w, r)
+		if r.ProtoMajor == 2 {
+			// A return resets a stream whose body has not ended, and curl 7.88 then
+			// drops the answer that it has got.
+			answer.Flush()
+			io.CopyN(io.Discard, r.Body, maxBodyBytes)
+		}
+	})
 }

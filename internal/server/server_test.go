@@ -219,17 +219,25 @@ func TestSIGINTWaitsForNobodyWhoHasSentNothing(t *testing.T) {
 	}
 }
 
-func TestASecondSignalEndsTheProcess(t *testing.T) {
+func TestASecondSIGTERMChangesNothingAndSIGINTEndsTheProcess(t *testing.T) {
 	t.Parallel()
-	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
-		p := startProcess(t, "1h")
-		p.signal(t, syscall.SIGTERM)
-		if err := p.Process.Signal(sig); err != nil {
+	p := startProcess(t, "1h")
+	p.signal(t, syscall.SIGTERM)
+	for range 3 {
+		if err := p.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
-		if code := p.exit(); code != -1 {
-			t.Errorf("%v: exit code %d, want an end by the signal", sig, code)
+		c := dial(t, p.addr)
+		send(t, c, get)
+		if resp := answer(t, bufio.NewReader(c)); resp.StatusCode != 503 {
+			t.Errorf("after another SIGTERM: %d, want 503", resp.StatusCode)
 		}
+	}
+	if err := p.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if code := p.exit(); code != 130 {
+		t.Errorf("exit code %d, want 130", code)
 	}
 }
 

@@ -23,28 +23,30 @@ import (
 )
 
 // selfSigned returns a certificate of key with this serial number.
-func selfSigned(t *testing.T, key crypto.Signer, serial int64) tls.Certificate {
+func selfSigned(t *testing.T, key crypto.Signer, serial int64) *tls.Certificate {
 	t.Helper()
 	template := &x509.Certificate{SerialNumber: big.NewInt(serial), NotAfter: time.Now().Add(time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
 // startTLS runs a server with the one of certificates whose index is in the
 // file that it names.
-func startTLS(t *testing.T, certificates ...tls.Certificate) (addr, file string) {
+func startTLS(t *testing.T, certificates ...*tls.Certificate) (addr, file string) {
 	t.Helper()
 	file = filepath.Join(t.TempDir(), "index")
 	choose(t, file, 0)
-	return startServer(t, &Server{
-		Handler: ok,
-		Certificate: reload.New(certificates[0], slog.New(slog.DiscardHandler), func(contents [][]byte) (tls.Certificate, error) {
-			return certificates[contents[0][0]-'0'], nil
-		}, file),
-	}), file
+	value, err := reload.New(slog.New(slog.DiscardHandler), func(contents [][]byte) (*tls.Certificate, error) {
+		return certificates[contents[0][0]-'0'], nil
+	}, reload.File{Path: file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go value.Watch(t.Context())
+	return startServer(t, &Server{Handler: ok, Certificate: value}), file
 }
 
 func choose(t *testing.T, file string, index byte) {

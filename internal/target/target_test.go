@@ -17,10 +17,36 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 )
+
+// TestMain makes a nameserver that knows no name, and is silent about slow.example.
+func TestMain(m *testing.M) {
+	server, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	go func() {
+		query := make([]byte, 512)
+		for {
+			n, client, err := server.ReadFrom(query)
+			if err != nil {
+				return
+			}
+			if !bytes.Contains(query[:n], []byte("\x04slow")) {
+				query[2], query[3] = 0x81, 0x83 // an answer: NXDOMAIN
+				server.WriteTo(query[:n], client)
+			}
+		}
+	}()
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "udp", server.LocalAddr().String())
+	}}
+	os.Exit(m.Run())
+}
 
 func parse(t testing.TB, targets ...string) (urls []*url.URL) {
 	t.Helper()
@@ -191,24 +217,23 @@ func TestTenThousandChecksLeaveNothingBehind(t *testing.T) {
 func TestVerdict(t *testing.T) {
 	t.Parallel()
 	w := New(parse(t, "tcp://a:1", "tcp://b:1"), time.Hour, time.Second, slog.New(slog.DiscardHandler))
-	down := io.EOF
 	for _, step := range []struct {
-		target int
-		err    error
-		want   string
+		target  int
+		verdict string
+		want    string
 	}{
-		{0, nil, Starting},
-		{0, down, Unhealthy}, // one is down, though the other is not checked yet
-		{0, nil, Starting},
-		{1, nil, Healthy},
-		{1, down, Unhealthy},
-		{0, down, Unhealthy},
-		{1, nil, Unhealthy},
-		{0, nil, Healthy},
+		{0, Healthy, Starting},
+		{0, Unhealthy, Unhealthy}, // one is down, though the other is not checked yet
+		{0, Healthy, Starting},
+		{1, Healthy, Healthy},
+		{1, Unhealthy, Unhealthy},
+		{0, Unhealthy, Unhealthy},
+		{1, Healthy, Unhealthy},
+		{0, Healthy, Healthy},
 	} {
-		w.note(t.Context(), step.target, step.err)
+		w.note(step.target, step.verdict, nil)
 		if got := w.Verdict(); got != step.want {
-			t.Errorf("after %v of target %d: %s, want %s", step.err, step.target, got, step.want)
+			t.Errorf("after %s of target %d: %s, want %s", step.verdict, step.target, got, step.want)
 		}
 	}
 	if New(nil, time.Hour, time.Second, nil).Verdict() != Healthy {
@@ -216,29 +241,127 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
-func TestAVerdictAllocatesNothing(t *testing.T) {
-	w := New(nil, time.Hour, time.Second, nil)
-	if n := testing.AllocsPerRun(100, func() { w.Verdict() }); n != 0 {
-		t.Errorf("%v allocations for a verdict, want none", n)
+// scripted watches one target whose checks end as script says, and returns the
+// log, and when each check was.
+func scripted(t *testing.T, interval time.Duration, script ...error) (log string, at []time.Duration) {
+	t.Helper()
+	var out bytes.Buffer
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		w := New(parse(t, "http://a/b?s3cret"), interval, time.Second, slog.New(slog.NewTextHandler(&out, nil)))
+		srv := httptest.NewUnstartedServer(http.NotFoundHandler())
+		defer srv.Listener.Close()
+		begun := time.Now()
+		w.transport.DialContext = func(context.Context, string, string) (net.Conn, error) {
+			at = append(at, time.Since(begun))
+			if len(at) > len(script) {
+				cancel() // broken off by the end of healthd, and so no change
+				return nil, io.EOF
+			}
+			if err := script[len(at)-1]; err != nil {
+				return nil, err
+			}
+			here, there := net.Pipe()
+			go func() {
+				defer there.Close()
+				there.Read(make([]byte, 1<<10))
+				io.WriteString(there, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+			}()
+			return here, nil
+		}
+		w.Watch(ctx)
+	})
+	if strings.Contains(out.String(), "s3cret") {
+		t.Error("the log holds the query")
 	}
+	return out.String(), at
 }
 
 func TestAChangeIsLoggedOnceWithItsReason(t *testing.T) {
 	t.Parallel()
-	var out bytes.Buffer
-	w := New(parse(t, "http://a/b?s3cret"), time.Hour, time.Second, slog.New(slog.NewTextHandler(&out, nil)))
-	for _, err := range []error{nil, nil, io.EOF, io.EOF, net.ErrClosed, nil, nil} {
-		w.note(t.Context(), 0, err)
-	}
-	ended, cancel := context.WithCancel(t.Context())
-	cancel()
-	w.note(ended, 0, io.EOF) // broken off by the end of healthd
-	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	if len(lines) != 3 || !strings.Contains(lines[1], `msg="target is down" target=http://a/b reason=EOF`) {
+	log, _ := scripted(t, 5*time.Second, nil, nil, io.EOF, io.EOF, io.EOF, nil, nil)
+	lines := strings.Split(strings.TrimSpace(log), "\n")
+	if len(lines) != 3 || !strings.Contains(lines[1], `msg="target is down" target=http://a/b reason=EOF`) ||
+		!strings.Contains(lines[2], `msg="target is up" target=http://a/b`) {
 		t.Errorf("log is %q", lines)
 	}
-	if strings.Contains(out.String(), "s3cret") {
-		t.Error("the log holds the query")
+}
+
+func TestOneLostCheckTakesNothingOut(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name     string
+		interval time.Duration
+		script   []error
+		down     int           // lines that tell that it is down
+		recheck  time.Duration // between the first failure and the next check; not asked if 0
+	}{
+		{"one of a target that is up", 5 * time.Second, []error{nil, io.EOF, nil, nil, io.EOF, nil}, 0, time.Second},
+		{"two of it", 5 * time.Second, []error{nil, io.EOF, io.EOF, nil}, 1, time.Second},
+		{"two of it, with a short interval", 200 * time.Millisecond, []error{nil, io.EOF, io.EOF}, 1, 200 * time.Millisecond},
+		{"the first of all", 5 * time.Second, []error{io.EOF, nil}, 1, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			log, at := scripted(t, tt.interval, tt.script...)
+			if got := strings.Count(log, "target is down"); got != tt.down {
+				t.Errorf("down %d times, want %d: %s", got, tt.down, log)
+			}
+			if tt.recheck > 0 && at[2]-at[1] != tt.recheck {
+				t.Errorf("looked at again after %v, want %v", at[2]-at[1], tt.recheck)
+			}
+		})
+	}
+}
+
+// A Unix socket's full backlog refuses with EAGAIN at once.
+func TestAFullBacklogIsTriedAgainWithinTheTimeout(t *testing.T) {
+	t.Parallel()
+	socket := filepath.Join(t.TempDir(), "s")
+	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+	if err == nil {
+		err = syscall.Bind(fd, &syscall.SockaddrUnix{Name: socket})
+	}
+	if err == nil {
+		err = syscall.Listen(fd, 0)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(fd)
+	for {
+		c, err := net.Dial("unix", socket)
+		if err != nil {
+			break // full
+		}
+		defer c.Close()
+	}
+	if err := one(t, "unix://"+socket, 100*time.Millisecond); err == nil || err.Error() != "no answer within 100ms" {
+		t.Errorf("full all the while: %v", err)
+	}
+	checked := make(chan error)
+	go func() { checked <- one(t, "unix://"+socket, 10*time.Second) }()
+	select {
+	case err := <-checked:
+		t.Fatalf("before there is room: %v", err)
+	case <-time.After(3 * retry):
+	}
+	for range 2 {
+		if c, _, err := syscall.Accept(fd); err == nil {
+			defer syscall.Close(c)
+		}
+	}
+	if err := <-checked; err != nil {
+		t.Errorf("once there is room: %v", err)
+	}
+}
+
+func TestANameThatIsNotResolvedInTimeIsNamed(t *testing.T) {
+	t.Parallel()
+	for _, target := range []string{"tcp://slow.example:5432", "http://slow.example/"} {
+		if err := one(t, target, 100*time.Millisecond); err == nil || err.Error() != "the name slow.example could not be resolved within 100ms" {
+			t.Errorf("%s: %v", target, err)
+		}
 	}
 }
 

@@ -1,9 +1,10 @@
 package throttle
 
 import (
-	"fmt"
 	"io"
 	"log/slog"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -11,7 +12,7 @@ import (
 	"time"
 )
 
-// lines keeps the messages that are written.
+// lines keeps what is written.
 type lines struct {
 	mu  sync.Mutex
 	all []string
@@ -20,115 +21,154 @@ type lines struct {
 func (l *lines) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.all = append(l.all, strings.TrimSpace(string(p)))
+	l.all = append(l.all, string(p))
 	return len(p), nil
 }
 
-// take returns what was written since the last call.
-func (l *lines) take() []string {
-	synctest.Wait()
+// take returns how many lines were written since the last call, by what they
+// say, and the sum of those that tell of others.
+func (l *lines) take() (written map[string]int, left int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	all := l.all
-	l.all = nil
-	return all
-}
-
-func newLog(w io.Writer) *slog.Logger {
-	return slog.New(New(slog.NewTextHandler(w, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-		if a.Key == slog.TimeKey {
-			return slog.Attr{}
+	written = make(map[string]int)
+	for _, line := range l.all {
+		if count := regexp.MustCompile(`level=WARN msg="log lines left out" count=(\d+)\n$`).FindStringSubmatch(line); count != nil {
+			n, _ := strconv.Atoi(count[1])
+			left += n
+			continue
 		}
-		return a
-	}})))
+		written[regexp.MustCompile(`msg=(\S+)`).FindStringSubmatch(line)[1]]++
+	}
+	l.all = nil
+	return written, left
 }
 
-// told wants n warnings of the flood and then, if left is not 0, the count of
-// those left out.
-func told(t *testing.T, got []string, n, left int) {
-	t.Helper()
-	var want []string
-	for range n {
-		want = append(want, "level=WARN msg=refused")
-	}
-	if left > 0 {
-		want = append(want, fmt.Sprintf(`level=WARN msg="warnings left out" count=%d`, left))
-	}
-	if strings.Join(got, "\n") != strings.Join(want, "\n") {
-		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
-	}
-}
-
-func TestAFloodIsTenLinesAndACountEachSecond(t *testing.T) {
+// test runs f with a log that is written to w, under a fake clock.
+func test(t *testing.T, w io.Writer, f func(log *slog.Logger, close func())) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var out lines
-		log := newLog(&out)
-		flood := func(n int) {
+		h := New(w)
+		f(slog.New(h), h.Close)
+	})
+}
+
+func TestAFloodOfWarningsIsTenLinesASecondAndACount(t *testing.T) {
+	out := new(lines)
+	test(t, out, func(log *slog.Logger, close func()) {
+		flood := func(n, written, left int) {
+			t.Helper()
 			for range n {
 				log.Warn("refused")
 			}
-		}
-		flood(10)
-		told(t, out.take(), 10, 0)
-		time.Sleep(time.Hour)
-		told(t, out.take(), 0, 0) // ten leave nothing to count
-
-		flood(11)
-		told(t, out.take(), 10, 0)
-		time.Sleep(time.Second) // the flood has stopped; its count comes all the same
-		told(t, out.take(), 0, 1)
-
-		for range 40 { // ten seconds, in which it does not stop
-			flood(100)
-			time.Sleep(250 * time.Millisecond)
-		}
-		time.Sleep(time.Second)
-		written, left := 0, 0
-		for _, line := range out.take() {
-			var n int
-			if _, err := fmt.Sscanf(line, `level=WARN msg="warnings left out" count=%d`, &n); err != nil {
-				written++
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if got, gotLeft := out.take(); got["refused"] != written || gotLeft != left {
+				t.Errorf("of %d warnings %d were written and %d told of; want %d and %d", n, got["refused"], gotLeft, written, left)
 			}
-			left += n
 		}
-		if written != 10*Limit || written+left != 4000 {
-			t.Errorf("of 4000 warnings in ten seconds %d were written and %d counted", written, left)
+		flood(10, 10, 0)
+		flood(11, 10, 1) // the flood has stopped; its count comes all the same
+		for range 10 {
+			flood(100, 10, 90)
 		}
-		flood(1)
-		told(t, out.take(), 1, 0) // one that comes late is not held back
+		flood(1, 1, 0)
+		close()
 	})
 }
 
-func TestOtherLevelsAreNeverLeftOut(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		var out lines
-		log := newLog(&out)
-		for range 3 * Limit {
+func TestOtherLevelsAreNotThrottled(t *testing.T) {
+	out := new(lines)
+	test(t, out, func(log *slog.Logger, close func()) {
+		for range 100 {
 			log.Warn("refused")
 			log.Info("listening")
-			log.Error("cannot read a file")
+			log.Error("down")
 		}
-		if got := len(out.take()); got != Limit+2*3*Limit {
-			t.Errorf("%d lines", got)
+		close()
+		if got, left := out.take(); got["refused"] != 10 || got["listening"] != 100 || got["down"] != 100 || left != 90 {
+			t.Errorf("%v were written, %d told of", got, left)
 		}
-		time.Sleep(time.Second)
-		told(t, out.take(), 0, 2*Limit)
 	})
 }
 
-func TestAFloodFromManySides(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		var out lines
-		log := newLog(&out)
+func TestAFloodFromManySidesIsCountedToTheLast(t *testing.T) {
+	out := new(lines)
+	test(t, out, func(log *slog.Logger, close func()) {
 		var flood sync.WaitGroup
 		for range 100 {
 			flood.Go(func() { log.Warn("refused") })
 		}
 		flood.Wait()
-		time.Sleep(time.Second)
-		told(t, out.take(), Limit, 100-Limit)
+		close()
+		if got, left := out.take(); got["refused"] != 10 || left != 90 {
+			t.Errorf("%v were written, %d told of", got, left)
+		}
+	})
+}
+
+// stalled is a pipe that nobody reads until it is resumed.
+type stalled struct {
+	lines
+	resumed chan struct{}
+}
+
+func (s *stalled) Write(p []byte) (int, error) {
+	<-s.resumed
+	return s.lines.Write(p)
+}
+
+func TestALogThatNobodyReadsBlocksNobodyAndTellsLaterWhatItLost(t *testing.T) {
+	out := new(stalled)
+	test(t, out, func(log *slog.Logger, closeLog func()) {
+		out.resumed = make(chan struct{})
+		begun := time.Now()
+		const n = 3 * maxQueued
+		for range n {
+			log.Info("request")
+		}
+		if took := time.Since(begun); took > 0 {
+			t.Errorf("logging took %v", took)
+		}
+		time.Sleep(time.Minute)
+		close(out.resumed)
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if got, left := out.take(); got["request"] < maxQueued || got["request"]+left != n {
+			t.Errorf("of %d lines %d were written and %d told of", n, got["request"], left)
+		}
+		log.Info("request")
+		closeLog()
+		if got, _ := out.take(); got["request"] != 1 {
+			t.Error("afterwards nothing is written")
+		}
+	})
+}
+
+func TestCloseWaitsForNobody(t *testing.T) {
+	out := new(stalled)
+	test(t, out, func(log *slog.Logger, closeLog func()) {
+		out.resumed = make(chan struct{})
+		for range 2 * maxQueued {
+			log.Info("request")
+		}
+		begun := time.Now()
+		closeLog()
+		if took := time.Since(begun); took > flushWait {
+			t.Errorf("took %v, want %v at most", took, flushWait)
+		}
+		log.Info("after the end")
+		close(out.resumed)
+		closeLog() // again, for the goroutine's sake
+	})
+}
+
+func TestALineIsAsSlogWritesIt(t *testing.T) {
+	out := new(lines)
+	test(t, out, func(log *slog.Logger, close func()) {
+		log.Info("listening", "addr", ":8080")
+		close()
+		if len(out.all) != 1 || !strings.HasSuffix(out.all[0], "level=INFO msg=listening addr=:8080\n") {
+			t.Errorf("got %q", out.all)
+		}
 	})
 }
