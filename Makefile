@@ -5,6 +5,11 @@ IMAGE   ?= healthd
 DOCKER  ?= docker
 
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+BENCHSTAT   = go run golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
+
+# benchstat tells no confidence interval of fewer than six.
+ROUNDS     ?= $(if $(SHORT),6,9)
+BENCHFLAGS ?= -benchtime $(if $(SHORT),0.3s,1s)
 
 .DEFAULT_GOAL := help
 .PHONY: run build test race lint e2e bench image help
@@ -31,9 +36,13 @@ lint: ## gofmt, go vet and staticcheck, with and without the e2e tests
 e2e: ## run the binary under real clients (needs root and the packages of .ci/run)
 	go test -tags e2e -count=1 -timeout 30m ./e2e
 
-bench: ## measure the cost beside a bare net/http server, and each decision alone
-	go run ./bench
-	go test -run '^$$' -bench '^Benchmark(Health|Check)$$' -benchmem -benchtime 200ms . ./internal/auth
+bench: ## measure the cost beside a bare net/http server; SHORT=1 takes a minute
+	@out=$$(mktemp) && trap 'rm -f "$$out"' EXIT && trap 'exit 1' INT TERM && \
+	for round in $$(seq $(ROUNDS)); do \
+		echo "round $$round of $(ROUNDS)" >&2; \
+		go test ./bench -bench . -count=1 $(BENCHFLAGS) >>"$$out" || { cat "$$out"; exit 1; }; \
+	done && \
+	$(BENCHSTAT) -col /server "$$out"
 
 image: ## build the container image, IMAGE=healthd if not set
 	DOCKER_BUILDKIT=1 $(DOCKER) build --build-arg VERSION=$(VERSION) -t $(IMAGE) .

@@ -5,8 +5,8 @@ package main
 import (
 	"io"
 	"log"
+	"net"
 	"net/http"
-	"os"
 )
 
 func main() {
@@ -14,5 +14,10 @@ func main() {
 		w.Header().Set("Content-Type", "application/json")
 		io.WriteString(w, `{"status":"healthy"}`)
 	})
-	log.Fatal(http.ListenAndServe(os.Args[1], nil)) // host:port
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	log.Printf("msg=listening addr=%s", l.Addr())
+	log.Fatal(http.Serve(l, nil))
 }
