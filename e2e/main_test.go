@@ -57,6 +57,10 @@ var packages = map[string]string{
 	"systemd-analyze": "systemd",
 	"tar":             "tar",
 	"wrk":             "wrk",
+
+	"prometheus":                   "prometheus",
+	"prometheus-blackbox-exporter": "prometheus-blackbox-exporter",
+	"promtool":                     "prometheus",
 }
 
 // tmp holds the binary and is every program's home.
