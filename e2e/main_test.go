@@ -35,7 +35,7 @@ const (
 // debianPath is where Debian's packages put programs. One of the same name
 // elsewhere is another version, not the one that these tests were seen to pass
 // with.
-const debianPath = "/usr/sbin:/usr/bin:/sbin:/bin"
+const debianPath = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/nagios/plugins"
 
 // packages names the Debian package of every program that a test asks for.
 var packages = map[string]string{
@@ -58,6 +58,9 @@ var packages = map[string]string{
 	"tar":             "tar",
 	"wrk":             "wrk",
 
+	"check_http":                   "monitoring-plugins-basic",
+	"monit":                        "monit",
+	"negate":                       "monitoring-plugins-basic",
 	"prometheus":                   "prometheus",
 	"prometheus-blackbox-exporter": "prometheus-blackbox-exporter",
 	"promtool":                     "prometheus",
