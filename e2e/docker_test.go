@@ -3,11 +3,13 @@
 package e2e
 
 import (
+	"errors"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -146,20 +148,64 @@ func TestDockerImage(t *testing.T) {
 		eventually(t, "unhealthy", status("unhealthy"))
 	})
 
-	t.Run("is healthy behind a lock", func(t *testing.T) {
-		credential, addr := newPair(), freeAddr(t)
-		file := written(t, credential)
-		if err := os.Chmod(file, 0o644); err != nil { // the container's user is another
-			t.Fatal(err)
+	t.Run("is healthy behind a lock, also when its key is replaced", func(t *testing.T) {
+		before, after, addr, dir := newPair(), newPair(), freeAddr(t), t.TempDir()
+		replace := func(credential string) {
+			t.Helper()
+			err := os.WriteFile(dir+"/new", []byte(credential), 0o600)
+			err = errors.Join(err, os.Chmod(dir+"/new", 0o644), os.Rename(dir+"/new", dir+"/basic")) // the container's user is another
+			if err != nil {
+				t.Fatal(err)
+			}
 		}
-		id := d.run(t, image, addr, "0", "--volume", file+":/run/secrets/basic:ro",
-			"--env", "HEALTHD_AUTH=basic", "--env", "HEALTHD_BASIC_FILE=/run/secrets/basic")
+		admits := func(credential string) bool {
+			t.Helper()
+			a, err := (&client{addr: addr, fresh: true, header: authorization("basic", credential)}).get("/health")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return a.code == 200
+		}
+		replace(before)
+		// The folder, for a file that is mounted alone stays the one that was renamed over.
+		id := d.run(t, image, addr, "0", "--volume", dir+":/run/keys:ro",
+			"--env", "HEALTHD_AUTH=basic", "--env", "HEALTHD_BASIC_FILE=/run/keys/basic")
 		eventually(t, "healthy", func() bool { return d.inspect(t, id, ".State.Health.Status") == "healthy" })
-		if got := get(t, addr); got.code != 401 {
-			t.Errorf("without the credential: %+v", got)
+		if got := get(t, addr); got.code != 401 || !admits(before) || admits(after) {
+			t.Errorf("without the credential: %+v, or another is admitted in its place", got)
+		}
+		replace(after)
+		if !admits(after) {
+			t.Error("the new credential is refused")
+		}
+		eventually(t, "the old one is refused", func() bool { return !admits(before) })
+		if got := d.do(t, "exec", id, "/healthd", "probe"); got != healthy {
+			t.Errorf("healthd probe: %s", got)
 		}
 		if leaks(d.do(t, "inspect", id)) {
 			t.Error("docker inspect, the last probes' output in it, shows a secret")
+		}
+	})
+
+	t.Run("probes https elsewhere with a mounted CA, having none", func(t *testing.T) {
+		crt := newCertificate(t, ecdsaKey(t))
+		elsewhere := start(t, crt.install(t))
+		ca := written(t, crt.cert)
+		if err := os.Chmod(ca, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		asks := func(options ...string) *process {
+			t.Helper()
+			args := slices.Concat([]string{"run", "--rm", "--network", "host", "--volume", ca + ":/ca.pem:ro"}, options,
+				[]string{image, "probe", "https://" + elsewhere.addr + "/health"})
+			return spawn(t, nil, d.env, program(t, "docker"), args...)
+		}
+		without, with := asks(), asks("--env", "SSL_CERT_FILE=/ca.pem")
+		if code := without.wait(t, patience); code != 1 || !strings.Contains(without.stdout.String(), "certificate") {
+			t.Errorf("without SSL_CERT_FILE: exit code %d, %q", code, without.stdout.String())
+		}
+		if code := with.wait(t, patience); code != 0 || with.stdout.String() != healthy+"\n" {
+			t.Errorf("with it: exit code %d, %q", code, with.stdout.String())
 		}
 	})
 
@@ -180,12 +226,26 @@ func TestDockerImage(t *testing.T) {
 		}
 	})
 
-	t.Run("is built for another platform", func(t *testing.T) {
-		d.do(t, "build", "--network", "none", "--platform", "linux/arm64", "--tag", "healthd:arm64", "..")
-		if got := d.inspect(t, "healthd:arm64", ".Architecture"); got != "arm64" {
-			t.Errorf("architecture %q, want arm64", got)
-		}
-	})
+	for _, row := range []struct {
+		platform, architecture string
+		emulator               []string
+	}{
+		{"linux/arm64", "arm64", []string{"qemu-aarch64-static"}},
+		{"linux/arm/v6", "armv6", []string{"qemu-arm-static", "-cpu", "arm1176"}}, // of the first Raspberry Pi
+	} {
+		t.Run("is built for "+row.platform, func(t *testing.T) {
+			build := []string{"build", "--network", "none", "--platform", row.platform, ".."}
+			d.do(t, append(build, "--tag", "healthd:other")...)
+			if got := d.inspect(t, "healthd:other", ".Architecture") + d.inspect(t, "healthd:other", ".Variant"); got != row.architecture {
+				t.Errorf("architecture %q, want %q", got, row.architecture)
+			}
+			dir := t.TempDir()
+			d.do(t, append(build, "--output", dir)...)
+			if got := output(t, nil, row.emulator[0], append(row.emulator[1:], dir+"/healthd", "-version")...); got != "healthd dev\n" {
+				t.Errorf("-version prints %q", got)
+			}
+		})
+	}
 }
 
 // freeAddr returns an address for a program that must be told its port.
