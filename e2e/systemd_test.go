@@ -1,0 +1,142 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// systemd is one that runs as process 1 of a container, with the unit that
+// users copy and the binary where the unit looks for it.
+type systemd struct {
+	docker
+	id string
+}
+
+// startSystemd boots this machine's systemd into the unit. settings are the
+// first content of /etc/healthd.env.
+func startSystemd(t *testing.T, settings string) systemd {
+	t.Helper()
+	program(t, "systemd-analyze")
+	d, root := startDocker(t), t.TempDir()
+	unit, err := os.ReadFile("../deploy/systemd/healthd.service")
+	for _, dir := range []string{"dev", "etc/systemd/system", "proc", "root", "run", "sys", "tmp", "usr/local/bin", "var"} {
+		err = errors.Join(err, os.MkdirAll(filepath.Join(root, dir), 0o755))
+	}
+	for name, content := range map[string]string{
+		"etc/passwd":                         "root:x:0:0:root:/root:/bin/sh\n",
+		"etc/group":                          "root:x:0:\n",
+		"etc/healthd.env":                    settings,
+		"etc/systemd/system/healthd.service": string(unit),
+	} {
+		err = errors.Join(err, os.WriteFile(filepath.Join(root, name), []byte(content), 0o644))
+	}
+	for _, dir := range []string{"bin", "lib", "lib64", "sbin"} {
+		err = errors.Join(err, os.Symlink("usr/"+dir, filepath.Join(root, dir)))
+	}
+	err = errors.Join(err, os.Link(binary(), root+"/usr/local/bin/healthd"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tar := filepath.Join(t.TempDir(), "root.tar")
+	output(t, nil, "tar", "-C", root, "-cf", tar, ".")
+	d.do(t, "import", tar, "systemd")
+
+	args := []string{"run", "--detach", "--network", "none", "--env", "container=docker", "--tmpfs", "/run", "--tmpfs", "/tmp"}
+	for _, dir := range []string{"bin", "lib", "lib64", "sbin", "share"} {
+		args = append(args, "--volume", "/usr/"+dir+":/usr/"+dir+":ro")
+	}
+	// What it takes to be a systemd: control groups, mounts, and user namespaces
+	// of other processes.
+	args = append(args, "--cgroupns", "host", "--volume", "/sys/fs/cgroup:/sys/fs/cgroup", "--cap-add", "SYS_ADMIN", "--cap-add", "SYS_PTRACE",
+		"--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined")
+	s := systemd{d, d.do(t, append(args, "systemd", "/lib/systemd/systemd", "--unit=healthd.service")...)}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(s.do(t, "exec", s.id, "journalctl", "--no-pager", "--unit=healthd"))
+		}
+		s.do(t, "rm", "--force", s.id)
+	})
+	eventually(t, "systemd has loaded the unit", func() bool {
+		show := spawn(t, nil, d.env, program(t, "docker"), "exec", s.id, "systemctl", "show", "--value", "--property=LoadState", "healthd")
+		show.wait(t, patience)
+		return show.stdout.String() == "loaded\n"
+	})
+	return s
+}
+
+func (s systemd) systemctl(t *testing.T, args ...string) string {
+	t.Helper()
+	return s.do(t, append([]string{"exec", s.id, "systemctl"}, args...)...)
+}
+
+func (s systemd) property(t *testing.T, name string) string {
+	t.Helper()
+	return s.systemctl(t, "show", "--value", "--property="+name, "healthd")
+}
+
+func (s systemd) restarts(t *testing.T) int {
+	t.Helper()
+	n, err := strconv.Atoi(s.property(t, "NRestarts"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// answers reports whether healthd is healthy.
+func (s systemd) answers(t *testing.T) bool {
+	t.Helper()
+	p := spawn(t, nil, s.env, program(t, "docker"), "exec", s.id, "/usr/local/bin/healthd", "probe")
+	return p.wait(t, patience) == 0 && p.stdout.String() == healthy+"\n"
+}
+
+func TestSystemdStartsHealthdUntilItsAddressIsThere(t *testing.T) {
+	s := startSystemd(t, "HEALTHD_ADDR=192.0.2.1:8080\n")
+	// By default it would have given up after five.
+	eventually(t, "it is started again and again", func() bool { return s.restarts(t) >= 6 })
+	s.do(t, "exec", s.id, "sh", "-c", "echo HEALTHD_ADDR=127.0.0.1:8080 >/etc/healthd.env")
+	eventually(t, "it answers", func() bool { return s.answers(t) })
+}
+
+func TestSystemdStartsHealthdAgainWhenItCrashes(t *testing.T) {
+	s := startSystemd(t, "")
+	eventually(t, "it answers", func() bool { return s.answers(t) })
+	for n, crash := range []struct{ signal, exit string }{
+		{"QUIT", "code=exited, status=2/"}, // what Go's runtime makes of it and of a panic
+		{"KILL", "code=killed, status=9/"},
+	} {
+		s.systemctl(t, "kill", "--signal="+crash.signal, "healthd")
+		eventually(t, "it is started again after SIG"+crash.signal, func() bool { return s.restarts(t) == n+1 && s.answers(t) })
+		if journal := s.do(t, "exec", s.id, "journalctl", "--unit=healthd"); !strings.Contains(journal, crash.exit) {
+			t.Errorf("the journal tells of no %s", crash.exit)
+		}
+	}
+}
+
+func TestSystemdReloadsHealthdWithoutARestart(t *testing.T) {
+	s := startSystemd(t, "")
+	eventually(t, "it answers", func() bool { return s.answers(t) })
+	before := s.property(t, "MainPID")
+	s.systemctl(t, "reload", "healthd")
+	if after := s.property(t, "MainPID"); !s.answers(t) || after != before {
+		t.Errorf("process %s, and then %s, which has to answer", before, after)
+	}
+}
+
+func TestSystemdStopsHealthdAfterItsDrain(t *testing.T) {
+	s := startSystemd(t, "HEALTHD_DRAIN=100ms\n")
+	eventually(t, "it answers", func() bool { return s.answers(t) })
+	s.systemctl(t, "stop", "healthd")
+	if state, result := s.property(t, "ActiveState"), s.property(t, "Result"); state != "inactive" || result != "success" {
+		t.Errorf("%s, %s; want inactive, success", state, result)
+	}
+	if journal := s.do(t, "exec", s.id, "journalctl", "--unit=healthd"); !strings.Contains(journal, "msg=draining") {
+		t.Error("it did not drain")
+	}
+}
