@@ -64,6 +64,7 @@ var packages = map[string]string{
 	"prometheus":                   "prometheus",
 	"prometheus-blackbox-exporter": "prometheus-blackbox-exporter",
 	"promtool":                     "prometheus",
+	"apache2":             "libapache2-mod-security2",
 	"busybox":             "busybox-static",
 	"caddy":               "caddy",
 	"curl":                "curl",
