@@ -54,7 +54,8 @@ func TestKustomizationsRender(t *testing.T) {
 		"limits:",
 		"requests:",
 	}
-	rolling := []string{"kind: PodDisruptionBudget", "maxUnavailable: 0", "topologySpreadConstraints:", "terminationGracePeriodSeconds: 30"}
+	rolling := []string{"kind: PodDisruptionBudget", "unhealthyPodEvictionPolicy: AlwaysAllow", "type: RollingUpdate", "maxUnavailable: 0",
+		"topologySpreadConstraints:", "terminationGracePeriodSeconds: 30"}
 	for _, tt := range []struct {
 		dir      string
 		promises []string // each a pattern for a whole line
@@ -114,10 +115,58 @@ func numbers(t *testing.T, text, pattern string) (all []int) {
 func TestKubernetesWaitsForTheDrainBeforeItKills(t *testing.T) {
 	for _, dir := range []string{".", "locked"} {
 		render := kustomize(t, dir)
-		grace := numbers(t, render, `terminationGracePeriodSeconds: (\d+)`)[0]
+		grace := numbers(t, render, `\n {6}terminationGracePeriodSeconds: (\d+)`)[0] // the pod's
 		drain := numbers(t, render, `HEALTHD_DRAIN\s+value: (\d+)s`)[0]
 		if grace <= drain+10 {
 			t.Errorf("%s: grace period %d s, want more than the drain of %d s and the 10 s for what is in flight", dir, grace, drain)
+		}
+	}
+}
+
+// probeTimes are the seconds of one probe, and how often it must fail.
+type probeTimes struct{ delay, period, timeout, threshold, grace int }
+
+// latest is how long after a container hangs the kubelet has killed it at the
+// latest.
+func (p probeTimes) latest() int { return p.delay + p.period*p.threshold + p.timeout + p.grace }
+
+// timesOf returns those of the first probe of a kind in a render. What is not
+// there is 0, but for the grace, which then is the pod's.
+func timesOf(t *testing.T, render, kind string) probeTimes {
+	t.Helper()
+	found := regexp.MustCompile(`(?m)^( +)` + kind + `Probe:\n`).FindStringSubmatchIndex(render)
+	if found == nil {
+		t.Fatalf("no %sProbe in\n%s", kind, render)
+	}
+	deeper := render[found[2]:found[3]] + " "
+	var probe strings.Builder
+	for line := range strings.Lines(render[found[1]:]) {
+		if !strings.HasPrefix(line, deeper) {
+			break
+		}
+		probe.WriteString(line)
+	}
+	second := func(name string, unset int) int {
+		if !strings.Contains(probe.String(), name) {
+			return unset
+		}
+		return numbers(t, probe.String(), name+`: (\d+)`)[0]
+	}
+	return probeTimes{
+		delay:     second("initialDelaySeconds", 0),
+		period:    second("periodSeconds", 10),
+		timeout:   second("timeoutSeconds", 1),
+		threshold: second("failureThreshold", 3),
+		grace:     second("terminationGracePeriodSeconds", 30),
+	}
+}
+
+// A process that hangs hears no SIGTERM, so the pod's grace is only waited for.
+func TestKubernetesWaitsForNoHealthdThatHangs(t *testing.T) {
+	for dir, within := range map[string]int{".": 35, "locked": 65} {
+		times := timesOf(t, kustomize(t, dir), "liveness")
+		if times.latest() > within || times.grace > 5 {
+			t.Errorf("%s: killed after %d s at the latest, %+v; want %d s", dir, times.latest(), times, within)
 		}
 	}
 }
