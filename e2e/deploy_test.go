@@ -3,12 +3,16 @@
 package e2e
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // kustomize renders a folder of deploy/kubernetes. Debian 12's kubectl 1.20 gets
@@ -127,8 +131,9 @@ func TestKubernetesWaitsForTheDrainBeforeItKills(t *testing.T) {
 type probeTimes struct{ delay, period, timeout, threshold, grace int }
 
 // latest is how long after a container hangs the kubelet has killed it at the
-// latest.
-func (p probeTimes) latest() int { return p.delay + p.period*p.threshold + p.timeout + p.grace }
+// latest, earliest when it gives it up at the earliest.
+func (p probeTimes) latest() int   { return p.delay + p.period*p.threshold + p.timeout + p.grace }
+func (p probeTimes) earliest() int { return p.period * (p.threshold - 1) }
 
 // timesOf returns those of the first probe of a kind in a render. What is not
 // there is 0, but for the grace, which then is the pod's.
@@ -196,12 +201,44 @@ func TestSidecarIsAskedByTheOtherContainersProbes(t *testing.T) {
 			t.Errorf("a probe asks port %d, and the sidecar listens on %d", asks, port)
 		}
 	}
-	// Its own would wait for a target that starts only after it.
-	if strings.Contains(sidecars, "httpGet:") || strings.Contains(sidecars, "startupProbe:") {
-		t.Errorf("the sidecar's own probe asks /health:\n%s", sidecars)
+	// It would wait for a target that starts only after it.
+	if strings.Contains(sidecars, "startupProbe:") {
+		t.Errorf("the sidecar has a startupProbe:\n%s", sidecars)
 	}
 	if !strings.Contains(sidecars, "name: healthd\n") || !strings.Contains(sidecars, "restartPolicy: Always\n") {
 		t.Errorf("healthd is no sidecar:\n%s", sidecars)
+	}
+}
+
+func TestSidecarThatHangsIsRestartedBeforeItsNeighbourIsBlamed(t *testing.T) {
+	containers, sidecars, _ := strings.Cut(kustomize(t, "sidecar"), "initContainers:")
+	healthd, redis, starting := timesOf(t, sidecars, "liveness"), timesOf(t, containers, "liveness"), timesOf(t, containers, "startup")
+	const margin = 10 // to start healthd, and to ask it again
+	if healthd.latest()+margin > redis.earliest() {
+		t.Errorf("healthd is killed after %d s at the latest, and its neighbour after %d s at the earliest", healthd.latest(), redis.earliest())
+	}
+	// The kubelet starts what fails again and again only every five minutes.
+	if starting.earliest() < 5*60+margin {
+		t.Errorf("the neighbour has %d s to start in, less than healthd may be kept waiting", starting.earliest())
+	}
+	if !strings.Contains(sidecars, "httpGet:\n") {
+		t.Errorf("a healthd that hangs is not found out:\n%s", sidecars)
+	}
+}
+
+// So a tcpSocket probe takes a healthd that hangs for a good one.
+func TestAHealthdThatHangsAcceptsConnectionsAndAnswersNone(t *testing.T) {
+	i := start(t, nil)
+	i.signal(t, syscall.SIGSTOP)
+	conn := dial(t, i.addr)
+	fmt.Fprint(conn, "GET /health HTTP/1.0\r\n\r\n")
+	conn.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+	if n, err := conn.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("read %d bytes, %v; want nothing for as long as it hangs", n, err)
+	}
+	i.signal(t, syscall.SIGCONT)
+	if got := get(t, i.addr); got.code != 200 {
+		t.Errorf("when it goes on: %+v", got)
 	}
 }
 
