@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -22,10 +23,10 @@ type systemd struct {
 // first content of /etc/healthd.env.
 func startSystemd(t *testing.T, settings string) systemd {
 	t.Helper()
-	program(t, "systemd-analyze")
+	program(t, "systemd-analyze") // of the same package as systemd itself
 	d, root := startDocker(t), t.TempDir()
 	unit, err := os.ReadFile("../deploy/systemd/healthd.service")
-	for _, dir := range []string{"dev", "etc/systemd/system", "proc", "root", "run", "sys", "tmp", "usr/local/bin", "var"} {
+	for _, dir := range []string{"dev", "etc/healthd", "etc/systemd/system", "proc", "root", "run", "sys", "tmp", "usr/local/bin", "var"} {
 		err = errors.Join(err, os.MkdirAll(filepath.Join(root, dir), 0o755))
 	}
 	for name, content := range map[string]string{
@@ -55,7 +56,9 @@ func startSystemd(t *testing.T, settings string) systemd {
 	// of other processes.
 	args = append(args, "--cgroupns", "host", "--volume", "/sys/fs/cgroup:/sys/fs/cgroup", "--cap-add", "SYS_ADMIN", "--cap-add", "SYS_PTRACE",
 		"--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined")
-	s := systemd{d, d.do(t, append(args, "systemd", "/lib/systemd/systemd", "--unit=healthd.service")...)}
+	// Mounts that do not spread would leave the folder of LoadCredential= empty.
+	args = append(args, "systemd", "sh", "-c", "mount --make-rshared / && exec /lib/systemd/systemd --unit=healthd.service")
+	s := systemd{d, d.do(t, args...)}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Log(s.do(t, "exec", s.id, "journalctl", "--no-pager", "--unit=healthd"))
@@ -89,10 +92,14 @@ func (s systemd) restarts(t *testing.T) int {
 	return n
 }
 
-// answers reports whether healthd is healthy.
-func (s systemd) answers(t *testing.T) bool {
+// answers reports whether healthd is healthy. settings are the probe's.
+func (s systemd) answers(t *testing.T, settings ...string) bool {
 	t.Helper()
-	p := spawn(t, nil, s.env, program(t, "docker"), "exec", s.id, "/usr/local/bin/healthd", "probe")
+	args := []string{"exec"}
+	for _, setting := range settings {
+		args = append(args, "--env", setting)
+	}
+	p := spawn(t, nil, s.env, program(t, "docker"), append(args, s.id, "/usr/local/bin/healthd", "probe")...)
 	return p.wait(t, patience) == 0 && p.stdout.String() == healthy+"\n"
 }
 
@@ -138,5 +145,38 @@ func TestSystemdStopsHealthdAfterItsDrain(t *testing.T) {
 	}
 	if journal := s.do(t, "exec", s.id, "journalctl", "--unit=healthd"); !strings.Contains(journal, "msg=draining") {
 		t.Error("it did not drain")
+	}
+}
+
+// The unit's comments have two drop-ins for a lock, and what to do for the second.
+func TestSystemdHandsHealthdItsKeys(t *testing.T) {
+	unit, err := os.ReadFile("../deploy/systemd/healthd.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	comments := regexp.MustCompile(`(?m)^# +(?:with: +)?((?:Environment|LoadCredential|SupplementaryGroups)=.*|(?:groupadd|chgrp|chmod) .*)$`).
+		FindAllStringSubmatch(string(unit), -1)
+	if len(comments) != 7 {
+		t.Fatalf("%d lines: %q", len(comments), comments)
+	}
+	line := func(n int) string { return comments[n][1] + "\n" }
+
+	s := startSystemd(t, "HEALTHD_DRAIN=0\n")
+	s.do(t, "cp", written(t, newPair()+"\n"), s.id+":/etc/healthd/aksk")
+	s.do(t, "exec", s.id, "mkdir", "/etc/systemd/system/healthd.service.d")
+	for _, row := range []struct{ name, dropIn, commands string }{
+		{"by LoadCredential", line(0) + line(1), ""},
+		{"by a group", line(2) + line(3), line(4) + line(5) + line(6)},
+	} {
+		dropIn := filepath.Join(t.TempDir(), "lock.conf")
+		if err := os.WriteFile(dropIn, []byte("[Service]\n"+row.dropIn), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		s.do(t, "cp", dropIn, s.id+":/etc/systemd/system/healthd.service.d/")
+		s.do(t, "exec", s.id, "sh", "-ec", row.commands+"systemctl daemon-reload; systemctl restart healthd")
+		eventually(t, row.name+" it has its key", func() bool { return s.answers(t, "HEALTHD_AUTH=aksk", "HEALTHD_AKSK_FILE=/etc/healthd/aksk") })
+		if s.answers(t) {
+			t.Errorf("%s: it answers without a key", row.name)
+		}
 	}
 }
