@@ -34,14 +34,12 @@ func main() {
 	os.Exit(run(context.Background(), os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
 }
 
-// run is the whole program. args are without the program's name. It returns
-// the exit code: 0 done or stopped as asked, 1 failed, 2 wrong usage. The end
-// of ctx stops a server as SIGINT does.
-func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
-	// The log's reader may go, and a renewal hook may send SIGHUP where there is
-	// no file to re-read.
+// run is the whole program. args are without the program's name. It returns the exit code: 0
+// done or stopped as asked, 1 failed, 2 wrong usage. The end of ctx stops a server as SIGINT
+// does.
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) (code int) {
+	// The log's reader may go, and a renewal hook may signal where there is no file to re-read.
 	signal.Ignore(syscall.SIGPIPE, syscall.SIGHUP)
-	code := 2
 	cfg, err := config.Parse(args, getenv)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -50,29 +48,24 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	case err != nil:
 	case cfg.Version:
 		fmt.Fprintf(stdout, "healthd %s\n", version)
-		return 0
 	case cfg.Probe:
 		code, err = runProbe(ctx, cfg, stdout)
 	default:
-		tune(getenv)
+		if getenv("GOMEMLIMIT") == "" {
+			debug.SetMemoryLimit(40 << 20)
+		}
+		// With one P no idle one is woken for each accept: a probe on a connection of its own
+		// takes about a quarter less processor time (make bench).
+		if getenv("GOMAXPROCS") == "" {
+			runtime.GOMAXPROCS(1)
+		}
 		code, err = serve(ctx, cfg, stderr)
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "healthd: %v\n", err)
+		return 2
 	}
 	return code
-}
-
-// tune sets what Go's own variables do not.
-func tune(getenv func(string) string) {
-	if getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(40 << 20)
-	}
-	// With one P no idle one is woken for each accept: a probe on a connection of
-	// its own takes about a quarter less processor time (make bench).
-	if getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(1)
-	}
 }
 
 // serve returns an error if a file that cfg names is not usable.
@@ -85,29 +78,29 @@ func serve(ctx context.Context, cfg config.Config, stderr io.Writer) (code int, 
 	slog.SetDefault(log)
 
 	watcher := target.New(cfg.Targets, cfg.Interval, cfg.Timeout, log)
+	watches := []func(context.Context){watcher.Watch}
 	health := &health{verdict: watcher.Verdict}
 	srv := server.Server{Log: log, Drain: cfg.Drain, OnStop: health.drain, Verbose: cfg.Verbose}
-	watches := []func(context.Context){watcher.Watch}
 	methods := make(map[string]auth.Method)
 	for name, secret := range cfg.Secrets {
 		credentials, err := load(secret, log)
 		if err != nil {
-			return 2, err
+			return 0, err
 		}
 		switch name {
 		case "basic":
-			methods[name] = auth.Basic{Value: credentials}
+			methods[name] = auth.NewBasic(credentials)
 		case "aksk":
-			methods[name] = auth.AccessKey{Value: credentials}
+			methods[name] = auth.NewAccessKey(credentials)
 		case "jwt":
-			methods[name] = auth.JWT{Value: credentials, Now: time.Now}
+			methods[name] = auth.NewJWT(credentials, time.Now)
 		}
 		watches = append(watches, credentials.Watch)
 	}
-	if cfg.TLSCert.Path != "" {
-		srv.Certificate, err = reload.New(log, server.ParseCertificate, reload.File(cfg.TLSCert), reload.File(cfg.TLSKey))
+	if cert, key := reload.File(cfg.TLSCert), reload.File(cfg.TLSKey); cert.Path != "" {
+		srv.Certificate, err = reload.New(cert.Setting+", "+key.Setting, log, server.ParseCertificate, cert, key)
 		if err != nil {
-			return 2, err
+			return 0, err
 		}
 		watches = append(watches, srv.Certificate.Watch)
 	}
@@ -132,7 +125,7 @@ func load(s config.Secret, log *slog.Logger) (*reload.Value[auth.Credentials], e
 	if s.Line != "" {
 		return reload.Fixed(auth.NewCredentials([]string{s.Line})), nil
 	}
-	return reload.New(log, func(contents [][]byte) (auth.Credentials, error) {
+	return reload.New(s.File.Setting, log, func(contents [][]byte) (auth.Credentials, error) {
 		lines, err := s.Parse(contents[0])
 		return auth.NewCredentials(lines), err
 	}, reload.File(s.File))
@@ -154,8 +147,8 @@ func routes(named []string, health http.Handler, methods map[string]auth.Method,
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /health", health)
-	if jwt, on := methods["jwt"].(auth.JWT); on && len(issuers.Methods) > 0 {
-		mux.Handle("POST /token", jwt.Token(issuers))
+	if jwt, on := methods["jwt"]; on && len(issuers.Methods) > 0 {
+		mux.Handle("POST /token", auth.NewToken(jwt.Value, time.Now, issuers))
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// ServeMux would redirect //health, and balancers take a 3xx for healthy.
@@ -167,52 +160,48 @@ func routes(named []string, health http.Handler, methods map[string]auth.Method,
 	})
 }
 
-// answer is what came of a probe.
-type answer struct {
-	ok   bool
-	line string
-	err  error // a file is not usable
-}
-
-// runProbe waits for no disk beyond the probe's timeout.
+// runProbe asks once, and once more if that failed and the files have changed. It returns an
+// error if one is not usable, and waits for no disk beyond the timeout.
 func runProbe(ctx context.Context, cfg config.Config, stdout io.Writer) (code int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, cfg.Timeout)
 	defer cancel()
-	answers := make(chan answer, 1)
-	go func() { answers <- ask(ctx, cfg) }()
-	a := answer{line: fmt.Sprintf("no file was read within %v", cfg.Timeout)}
-	select {
-	case a = <-answers:
-	case <-time.After(cfg.Timeout + 100*time.Millisecond): // so that ask may say itself what took so long
+	type outcome struct {
+		ok   bool
+		line string
+		err  error
 	}
-	if a.err != nil {
-		return 2, a.err
-	}
-	fmt.Fprintln(stdout, a.line)
-	if !a.ok {
-		return 1, nil
-	}
-	return 0, nil
-}
-
-// ask probes once, and once more if that failed and the files have changed.
-func ask(ctx context.Context, cfg config.Config) (a answer) {
-	now := time.Now()
-	p, err := newProbe(cfg, now)
-	if a.err = err; err == nil {
-		a.ok, a.line = p.Do(ctx)
-	}
-	if !a.ok {
-		if again, err := newProbe(cfg, now); err == nil && !reflect.DeepEqual(again, p) {
-			a.ok, a.line = again.Do(ctx)
-			a.err = nil
+	done := make(chan outcome, 1)
+	go func() {
+		var o outcome
+		now := time.Now()
+		p, err := newProbe(cfg, now)
+		if o.err = err; err == nil {
+			o.ok, o.line = p.Do(ctx)
 		}
+		if !o.ok {
+			if again, err := newProbe(cfg, now); err == nil && !reflect.DeepEqual(again, p) {
+				o.err = nil
+				o.ok, o.line = again.Do(ctx)
+			}
+		}
+		done <- o
+	}()
+	o := outcome{line: fmt.Sprintf("no file was read within %v", cfg.Timeout)}
+	select {
+	case o = <-done:
+	case <-time.After(cfg.Timeout + 100*time.Millisecond): // Do has the time to say what was late
 	}
-	return a
+	if o.err == nil {
+		fmt.Fprintln(stdout, o.line)
+	}
+	if !o.ok {
+		code = 1
+	}
+	return code, o.err
 }
 
-// newProbe makes do with another line, or another method, where one does not
-// parse: the server, too, goes on with what was good.
+// newProbe makes do with another line, or another method, where one does not parse: the
+// server, too, goes on with what was good.
 func newProbe(cfg config.Config, now time.Time) (p probe.Probe, err error) {
 	for _, method := range cfg.Auth {
 		credentials, mistake := load(cfg.Secrets[method], nil)
@@ -223,13 +212,11 @@ func newProbe(cfg config.Config, now time.Time) (p probe.Probe, err error) {
 		err = cmp.Or(err, mistake)
 	}
 	p.URL, p.Timeout = cfg.URL, cfg.Timeout
-	if cfg.URL != "" {
-		return p, err
-	}
-	p.URL, p.Addr = "http://localhost/health", cfg.Addr
-	if cfg.TLSCert.Path != "" {
-		leaf, mistake := reload.New(nil, probe.Leaf, reload.File(cfg.TLSCert))
-		p.URL, p.Pin, err = "https://localhost/health", leaf.Get(), cmp.Or(err, mistake)
+	if cert := reload.File(cfg.TLSCert); cfg.URL == "" && cert.Path != "" {
+		leaf, mistake := reload.New(cert.Setting, nil, probe.Leaf, cert)
+		p.URL, p.Addr, p.Pin, err = "https://localhost/health", cfg.Addr, leaf.Get(), cmp.Or(err, mistake)
+	} else if cfg.URL == "" {
+		p.URL, p.Addr = "http://localhost/health", cfg.Addr
 	}
 	return p, err
 }

@@ -1,11 +1,9 @@
 // Package auth locks a handler: HTTP Basic, access key and secret key, JSON Web
 // Tokens. Every method decides first and answers second. A comparison of secret
-// material takes the same time whatever the lengths, and with however many of a
-// method's credentials.
+// material takes the same time whatever the lengths and whichever line matches.
 package auth
 
 import (
-	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
@@ -14,31 +12,29 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+
+	"example.com/healthd/internal/reload"
 )
 
-// Why a request is refused. These go to the log; the client is told no more than
-// its method's wording.
+// Why a request is refused, for the log. The client is told its method's wording.
 var (
 	errMissing   = errors.New("no credential")
 	errDuplicate = errors.New("duplicate credential header")
 	errWrong     = errors.New("wrong credential")
 )
 
-// Method is one way to prove who asks: [Basic], [AccessKey] or [JWT].
-type Method interface {
+// Method is one way to prove who asks. Make one with [NewBasic], [NewAccessKey]
+// or [NewJWT].
+type Method struct {
+	*reload.Value[Credentials]
+	name string // as -auth names it
 	// check returns who asks, or why that is not proven: errMissing if the
 	// request carries no credential of this method.
-	check(r *http.Request) (subject string, err error)
-	// refusal is the answer to a request that check refused with err.
-	refusal(err error) refusal
-
-	// Of reload.Value.
-	Refresh()
-	Watch(context.Context)
+	check          func(*http.Request, Credentials) (subject string, err error)
+	missing, wrong answer
 }
 
-type refusal struct {
-	method    string // as -auth names it
+type answer struct {
 	code      int
 	body      string // JSON if it begins with a brace
 	challenge string // WWW-Authenticate (RFC 9110, section 11.6.1)
@@ -46,8 +42,9 @@ type refusal struct {
 
 // Refusal is the answer to a request that a [Guard] does not admit.
 type Refusal struct {
-	refusal             // of one method
-	reason     error    // why that one refused
+	answer
+	method     string
+	reason     error
 	challenges []string // of every method: a client may wait for the one it knows
 }
 
@@ -66,16 +63,19 @@ func (g Guard) Check(r *http.Request) *Refusal {
 	duplicate := max(len(r.Header["Authorization"]), len(r.Header["X-Access-Key"]), len(r.Header["X-Secret-Key"])) > 1
 	refused := new(Refusal)
 	for _, m := range g.Methods {
-		_, err := m.check(r)
+		_, err := m.check(r, m.Get())
 		if err == nil && !duplicate {
 			return nil
 		}
 		if err == nil {
 			err = errDuplicate
 		}
-		answer := m.refusal(err)
+		answer := m.wrong
+		if err == errMissing {
+			answer = m.missing
+		}
 		if refused.reason == nil || refused.reason == errMissing && err != errMissing {
-			refused.refusal, refused.reason = answer, err
+			refused.answer, refused.method, refused.reason = answer, m.name, err
 		}
 		refused.challenges = append(refused.challenges, answer.challenge)
 	}
@@ -107,7 +107,7 @@ func (g Guard) Handler(next http.Handler) http.Handler {
 // subject returns who asks, of a request that Handler has admitted.
 func (g Guard) subject(r *http.Request) string {
 	for _, m := range g.Methods {
-		if subject, err := m.check(r); err == nil {
+		if subject, err := m.check(r, m.Get()); err == nil {
 			return subject
 		}
 	}
@@ -115,37 +115,36 @@ func (g Guard) subject(r *http.Request) string {
 }
 
 func respond(w http.ResponseWriter, code int, body string) {
-	contentType := "text/plain; charset=utf-8"
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	if strings.HasPrefix(body, "{") {
-		contentType = "application/json"
+		w.Header().Set("Content-Type", "application/json")
 	}
-	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(code)
 	io.WriteString(w, body)
 }
 
-// scheme returns the parameter of an Authorization header of this scheme (RFC
-// 9110, section 11.4), which may be empty.
-func scheme(r *http.Request, name string) (parameter string, err error) {
+// parameter returns what follows the scheme in an Authorization header (RFC 9110,
+// section 11.4), and may be empty.
+func parameter(r *http.Request, scheme string) (string, error) {
 	if len(r.Header["Authorization"]) > 1 {
 		return "", errDuplicate
 	}
 	got, parameter, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(got, name) {
+	if !strings.EqualFold(got, scheme) {
 		return "", errMissing
 	}
 	return strings.Trim(parameter, " "), nil
 }
 
-// Credentials are what a method admits: lines of its file.
+// Credentials are what a method admits: the lines of its file.
 type Credentials []Credential
 
 // Credential is a pair name:secret, or a key.
 type Credential struct {
 	Line string
-	sum  [sha256.Size]byte // as long for every Line, and so compared in the same time
+	sum  [sha256.Size]byte // compared instead of Line: it is as long for every one
 }
 
 // NewCredentials takes lines, each of which is a credential.

@@ -17,6 +17,8 @@ import (
 	"example.com/healthd/internal/reload"
 )
 
+func clock() time.Time { return now }
+
 var (
 	now  = time.Unix(2_000_000_000, 500_000_000)
 	keys = []string{"the-first-key-of-thirty-two-bytes", "the-second-key-of-thirty-two-bytes"}
@@ -32,11 +34,11 @@ var (
 func newMethod(name string, value *reload.Value[Credentials]) Method {
 	switch name {
 	case "basic":
-		return Basic{value}
+		return NewBasic(value)
 	case "aksk":
-		return AccessKey{value}
+		return NewAccessKey(value)
 	}
-	return JWT{value, func() time.Time { return now }}
+	return NewJWT(value, clock)
 }
 
 // newGuard has the methods of a list as -auth takes it.
@@ -72,17 +74,17 @@ func basic(pair string) string {
 }
 
 // The answers. No other header is set.
-type answer struct {
+type reply struct {
 	code                         int
 	challenge, contentType, body string
 }
 
 var (
-	admitted     = answer{200, "", "", "in"}
-	notBasic     = answer{401, `Basic realm="Login Required", charset="UTF-8"`, "text/plain; charset=utf-8", "Could not verify"}
-	notAKSK      = answer{401, `AccessKey realm="Login Required"`, "application/json", `{"message":"Unauthorized"}`}
-	tokenMissing = answer{403, "Bearer", "application/json", `{"message":"Token is missing!"}`}
-	tokenInvalid = answer{403, `Bearer error="invalid_token"`, "application/json", `{"message":"Token is invalid!"}`}
+	admitted     = reply{200, "", "", "in"}
+	notBasic     = reply{401, `Basic realm="Login Required", charset="UTF-8"`, "text/plain; charset=utf-8", "Could not verify"}
+	notAKSK      = reply{401, `AccessKey realm="Login Required"`, "application/json", `{"message":"Unauthorized"}`}
+	tokenMissing = reply{403, "Bearer", "application/json", `{"message":"Token is missing!"}`}
+	tokenInvalid = reply{403, `Bearer error="invalid_token"`, "application/json", `{"message":"Token is invalid!"}`}
 )
 
 func TestGuard(t *testing.T) {
@@ -102,7 +104,7 @@ func TestGuard(t *testing.T) {
 		name    string
 		methods string
 		headers []string
-		want    answer
+		want    reply
 		subject string
 		reason  string // in the log; its method is of want
 	}{
@@ -201,7 +203,7 @@ func TestGuard(t *testing.T) {
 			}
 			tt.want.check(t, w)
 			// The line is known to the byte: nothing that was presented is in it.
-			method := map[answer]string{notBasic: "basic", notAKSK: "aksk", tokenMissing: "jwt", tokenInvalid: "jwt"}[tt.want]
+			method := map[reply]string{notBasic: "basic", notAKSK: "aksk", tokenMissing: "jwt", tokenInvalid: "jwt"}[tt.want]
 			reason := tt.reason
 			if reason == "twice" {
 				reason = "duplicate credential header"
@@ -217,8 +219,8 @@ func TestGuard(t *testing.T) {
 	}
 }
 
-// check wants this answer and, besides its own, no header.
-func (a answer) check(t *testing.T, w *httptest.ResponseRecorder) {
+// check wants this reply and, besides its own, no header.
+func (a reply) check(t *testing.T, w *httptest.ResponseRecorder) {
 	t.Helper()
 	if w.Code != a.code || w.Body.String() != a.body {
 		t.Errorf("got %d %q, want %d %q", w.Code, w.Body, a.code, a.body)
@@ -262,7 +264,7 @@ func TestARefusalChallengesWithEveryMethodThatIsOn(t *testing.T) {
 
 func TestARefusedHEADHasTheHeadersOfGET(t *testing.T) {
 	t.Parallel()
-	for methods, want := range map[string]answer{"basic": notBasic, "aksk": notAKSK, "jwt": tokenMissing} {
+	for methods, want := range map[string]reply{"basic": notBasic, "aksk": notAKSK, "jwt": tokenMissing} {
 		srv := httptest.NewServer(newGuard(slog.New(slog.DiscardHandler), methods).Handler(nil))
 		defer srv.Close()
 		resp, err := srv.Client().Head(srv.URL)
@@ -279,17 +281,17 @@ func TestARefusedHEADHasTheHeadersOfGET(t *testing.T) {
 
 func TestTokenEndpoint(t *testing.T) {
 	t.Parallel()
-	jwt := newGuard(nil, "jwt").Methods[0].(JWT)
+	jwt := newGuard(nil, "jwt").Methods[0]
 	for _, tt := range []struct {
 		name    string
 		methods string
 		headers []string
-		want    answer // of a refusal
+		want    reply // of a refusal
 		sub     string
 	}{
-		{"a user gets a token", "basic", []string{basic("user:s3cret")}, answer{}, `"user"`},
-		{"an access key gets a token", "basic,aksk", []string{"X-Access-Key: AKID", "X-Secret-Key: s3cret"}, answer{}, `"AKID"`},
-		{"the subject is UTF-8", "basic", []string{basic("jürgen:pässwörd€")}, answer{}, `"jürgen"`},
+		{"a user gets a token", "basic", []string{basic("user:s3cret")}, reply{}, `"user"`},
+		{"an access key gets a token", "basic,aksk", []string{"X-Access-Key: AKID", "X-Secret-Key: s3cret"}, reply{}, `"AKID"`},
+		{"the subject is UTF-8", "basic", []string{basic("jürgen:pässwörd€")}, reply{}, `"jürgen"`},
 		{"nobody gets none", "basic", nil, notBasic, ""},
 		{"a wrong user gets none", "basic,aksk", []string{basic("user:wrong")}, notBasic, ""},
 		{"a wrong key gets none", "basic,aksk", []string{"X-Access-Key: AKID"}, notAKSK, ""},
@@ -297,13 +299,13 @@ func TestTokenEndpoint(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := httptest.NewRecorder()
-			jwt.Token(newGuard(slog.New(slog.DiscardHandler), tt.methods)).ServeHTTP(w, newRequest("POST", tt.headers...))
+			NewToken(jwt.Value, clock, newGuard(slog.New(slog.DiscardHandler), tt.methods)).ServeHTTP(w, newRequest("POST", tt.headers...))
 			if tt.want.code != 0 {
 				tt.want.check(t, w)
 				return
 			}
 			signed := seal(`{"alg":"HS256","typ":"JWT"}`, `{"iat":2000000000,"exp":2000001800,"sub":`+tt.sub+`}`, keys[0])
-			answer{200, "", "application/json", `{"token":"` + signed + `"}`}.check(t, w)
+			reply{200, "", "application/json", `{"token":"` + signed + `"}`}.check(t, w)
 			if err := verify(signed, NewCredentials(keys), now); err != nil {
 				t.Errorf("its own verifier says %v", err)
 			}
@@ -338,7 +340,7 @@ func fromFile(t *testing.T, name string, first string) (m Method, replace func(l
 		}
 	}
 	replace(first)
-	value, err := reload.New(slog.New(slog.DiscardHandler), func(contents [][]byte) (Credentials, error) {
+	value, err := reload.New("FILE", slog.New(slog.DiscardHandler), func(contents [][]byte) (Credentials, error) {
 		return NewCredentials(strings.Fields(string(contents[0]))), nil
 	}, reload.File{Path: path})
 	if err != nil {
@@ -378,32 +380,23 @@ func TestANewCredentialIsAdmittedAtOnce(t *testing.T) {
 	}
 }
 
-// refreshed counts how often a method is refreshed.
-type refreshed struct {
-	Method
-	times *int
-}
-
-func (m refreshed) Refresh() { *m.times++ }
-
 func TestOnlyAPresentedCredentialHasFilesReadAnew(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		headers []string
-		want    int
+		want    bool
 	}{
-		"none":                        {nil, 0},
-		"one that no method here has": {[]string{"Authorization: Digest x"}, 0},
-		"a right one":                 {[]string{basic("user:s3cret")}, 0},
-		"a wrong one":                 {[]string{basic("user:wrong")}, 2},
+		"none":                        {nil, false},
+		"one that no method here has": {[]string{"Authorization: Digest x"}, false},
+		"a right one":                 {[]string{basic("user:old")}, false},
+		"a wrong one":                 {[]string{basic("user:wrong")}, true},
 	} {
-		times, g := 0, newGuard(slog.New(slog.DiscardHandler), "basic,aksk")
-		for i, m := range g.Methods {
-			g.Methods[i] = refreshed{m, &times}
-		}
+		m, replace := fromFile(t, "basic", "user:old")
+		replace("user:new")
+		g := Guard{[]Method{m}, slog.New(slog.DiscardHandler)}
 		g.Handler(http.NotFoundHandler()).ServeHTTP(httptest.NewRecorder(), newRequest("GET", tt.headers...))
-		if times != tt.want {
-			t.Errorf("%s: %d refreshes, want %d", name, times, tt.want)
+		if read := m.Get()[0].Line == "user:new"; read != tt.want {
+			t.Errorf("%s: its file was read: %v, want %v", name, read, tt.want)
 		}
 	}
 }
@@ -411,7 +404,7 @@ func TestOnlyAPresentedCredentialHasFilesReadAnew(t *testing.T) {
 func TestANewKeySignsAtOnce(t *testing.T) {
 	t.Parallel()
 	m, replace := fromFile(t, "jwt", keys[0])
-	h := m.(JWT).Token(newGuard(nil, "basic"))
+	h := NewToken(m.Value, clock, newGuard(nil, "basic"))
 	for _, order := range [][]string{{keys[1], keys[0]}, {keys[0], keys[1]}} {
 		replace(strings.Join(order, "\n"))
 		w := httptest.NewRecorder()

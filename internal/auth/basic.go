@@ -7,22 +7,20 @@ import (
 	"example.com/healthd/internal/reload"
 )
 
-// Basic is HTTP Basic authentication (RFC 7617), in UTF-8.
-type Basic struct{ *reload.Value[Credentials] }
+// NewBasic is HTTP Basic authentication (RFC 7617), in UTF-8.
+func NewBasic(pairs *reload.Value[Credentials]) Method {
+	refused := answer{http.StatusUnauthorized, "Could not verify", `Basic realm="Login Required", charset="UTF-8"`}
+	return Method{pairs, "basic", checkBasic, refused, refused}
+}
 
-func (m Basic) check(r *http.Request) (string, error) {
-	encoded, err := scheme(r, "Basic")
+func checkBasic(r *http.Request, pairs Credentials) (user string, err error) {
+	encoded, err := parameter(r, "Basic")
 	if err != nil {
 		return "", err
 	}
-	line, err := base64.StdEncoding.DecodeString(encoded)
+	pair, err := base64.StdEncoding.DecodeString(encoded)
 	if err != nil {
 		return "", errWrong
 	}
-	return m.Get().match(string(line))
-}
-
-func (m Basic) refusal(error) refusal {
-	return refusal{"basic", http.StatusUnauthorized, "Could not verify",
-		`Basic realm="Login Required", charset="UTF-8"`}
+	return pairs.match(string(pair))
 }

@@ -17,10 +17,8 @@ import (
 	"example.com/healthd/internal/reload"
 )
 
-// A token is a JWS in compact form (RFC 7515, section 7.1) whose payload is a
-// JWT claims set (RFC 7519), signed with HS256 and nothing else (RFC 8725,
-// section 3.1). The signature is checked first: of what comes without the key,
-// nothing is parsed but the base64url.
+// A token is a JWS in compact form (RFC 7515, section 7.1) of a JWT claims set
+// (RFC 7519), signed with HS256 and nothing else (RFC 8725, section 3.1).
 
 var (
 	errForm      = errors.New("not three parts of base64url")
@@ -31,39 +29,40 @@ var (
 	errEarly     = errors.New("not valid yet")
 )
 
-// JWT admits the bearer of a token: "Authorization: Bearer <token>" (RFC 6750)
-// or the token alone. Of the keys, of at least 32 bytes each (RFC 7518, section
-// 3.2), every one verifies, and the first signs.
-type JWT struct {
-	*reload.Value[Credentials]
-	Now func() time.Time
-}
-
-func (m JWT) check(r *http.Request) (string, error) {
-	token, err := scheme(r, "Bearer")
-	if alone := r.Header.Get("Authorization"); err == errMissing && !strings.Contains(alone, " ") && !strings.EqualFold(alone, "Basic") {
-		token, err = alone, nil
-	}
-	switch {
-	case err != nil:
+// NewJWT admits the bearer of a token: "Authorization: Bearer <token>" (RFC 6750)
+// or the token alone. Every key verifies; each has at least 32 bytes (RFC 7518,
+// section 3.2). A refusal is a 403, which existing clients know.
+func NewJWT(keys *reload.Value[Credentials], now func() time.Time) Method {
+	check := func(r *http.Request, keys Credentials) (string, error) {
+		token, err := parameter(r, "Bearer")
+		if alone := r.Header.Get("Authorization"); err == errMissing && !strings.Contains(alone, " ") && !strings.EqualFold(alone, "Basic") {
+			token, err = alone, nil
+		}
+		if err == nil && token == "" {
+			err = errMissing
+		}
+		if err == nil {
+			err = verify(token, keys, now())
+		}
 		return "", err
-	case token == "":
-		return "", errMissing
 	}
-	return "", verify(token, m.Get(), m.Now())
+	return Method{keys, "jwt", check,
+		answer{http.StatusForbidden, `{"message":"Token is missing!"}`, "Bearer"},
+		answer{http.StatusForbidden, `{"message":"Token is invalid!"}`, `Bearer error="invalid_token"`}} // RFC 6750, section 3
 }
 
-// refusal is a 403, which existing clients know, with the challenge of RFC 6750,
-// section 3.
-func (m JWT) refusal(err error) refusal {
-	if err == errMissing {
-		return refusal{"jwt", http.StatusForbidden, `{"message":"Token is missing!"}`, "Bearer"}
-	}
-	return refusal{"jwt", http.StatusForbidden, `{"message":"Token is invalid!"}`, `Bearer error="invalid_token"`}
+// NewToken answers with a token for whom guard admits, valid for half an hour. The
+// first key signs.
+func NewToken(keys *reload.Value[Credentials], now func() time.Time, guard Guard) http.Handler {
+	return guard.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		keys.Refresh() // a new key signs at once
+		respond(w, http.StatusOK, `{"token":"`+mint(keys.Get()[0].Line, guard.subject(r), now(), 30*time.Minute)+`"}`)
+	}))
 }
 
-// verify reports why token is not to be trusted now, or nil. It must hold from
-// nbf on (RFC 7519, section 4.1.5) and before exp (section 4.1.4), with no leeway.
+// verify returns why token is not to be trusted now, or nil. The signature is
+// checked first: of what comes without a key, only the base64url is parsed. A token
+// holds from nbf on and before exp (RFC 7519, section 4.1), with no leeway.
 func verify(token string, keys Credentials, now time.Time) error {
 	parts := strings.SplitN(token, ".", 4)
 	if len(parts) != 3 {
@@ -91,17 +90,14 @@ func verify(token string, keys Credentials, now time.Time) error {
 	if err != nil {
 		return errClaims
 	}
-	exp, err := number(claims["exp"])
-	if err != nil { // without it a token would hold for ever
-		return errClaims
-	}
+	exp, err := number(claims["exp"]) // without one a token would hold for ever
 	nbf := math.Inf(-1)
-	if raw, present := claims["nbf"]; present {
-		if nbf, err = number(raw); err != nil {
-			return errClaims
-		}
+	if raw, present := claims["nbf"]; present && err == nil {
+		nbf, err = number(raw)
 	}
 	switch seconds := float64(now.UnixNano()) / 1e9; {
+	case err != nil:
+		return errClaims
 	case seconds >= exp:
 		return errExpired
 	case seconds < nbf:
@@ -111,7 +107,7 @@ func verify(token string, keys Credentials, now time.Time) error {
 }
 
 // decode takes base64url without padding (RFC 7515, section 2) in its one
-// canonical form. Go's decoder skips line ends wherever they stand.
+// canonical form. Go's decoder skips line ends wherever they are.
 func decode(s string) ([]byte, error) {
 	if strings.ContainsAny(s, "\r\n") {
 		return nil, errForm
@@ -119,8 +115,8 @@ func decode(s string) ([]byte, error) {
 	return base64.RawURLEncoding.Strict().DecodeString(s)
 }
 
-// object takes a JSON object, in UTF-8. It is a map, for into a struct's field
-// encoding/json takes a name in any case; of two equal names the last counts.
+// object takes a JSON object, in UTF-8. The result is a map because into a struct's
+// field encoding/json takes a name in any case; of two equal names the last counts.
 func object(data []byte) (members map[string]json.RawMessage, err error) {
 	if !utf8.Valid(data) {
 		return nil, errForm
@@ -147,7 +143,7 @@ func sign(signed, key string) []byte {
 	return mac.Sum(nil)
 }
 
-// mint returns a token for subject, issued at now and valid for ttl.
+// mint returns a token for subject, issued now and valid for ttl.
 func mint(key, subject string, now time.Time, ttl time.Duration) string {
 	claims, _ := json.Marshal(struct {
 		Iat int64  `json:"iat"`
@@ -157,13 +153,4 @@ func mint(key, subject string, now time.Time, ttl time.Duration) string {
 	encode := base64.RawURLEncoding.EncodeToString
 	signed := encode([]byte(`{"alg":"HS256","typ":"JWT"}`)) + "." + encode(claims)
 	return signed + "." + encode(sign(signed, key))
-}
-
-// Token answers POST /token with a token for whom guard admits, valid for half
-// an hour.
-func (m JWT) Token(guard Guard) http.Handler {
-	return guard.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		m.Refresh() // a new key signs at once
-		respond(w, http.StatusOK, `{"token":"`+mint(m.Get()[0].Line, guard.subject(r), m.Now(), 30*time.Minute)+`"}`)
-	}))
 }

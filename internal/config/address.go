@@ -25,28 +25,32 @@ func (c *Config) address(_, s string) error {
 	return nil
 }
 
+// PlaintextAuth reports whether credentials will cross a network in clear text.
+func (c Config) PlaintextAuth() bool {
+	host, _, _ := net.SplitHostPort(c.Addr)
+	ip, err := netip.ParseAddr(host)
+	return len(c.Auth) > 0 && c.TLSCert.Path == "" && host != "localhost" && (err != nil || !ip.IsLoopback())
+}
+
 // target takes one of what /health speaks for.
 func (c *Config) target(_, s string) error {
 	u, err := url.Parse(s)
-	switch {
-	case err != nil:
-		return errors.New("use tcp://host:port, unix:///path, http://host or https://host")
-	case u.User != nil || u.Fragment != "":
-		return errors.New("leave out user, password and fragment")
-	case u.Scheme == "tcp":
-		if u.Port() == "" || !portFits(u) || u.Hostname() == "" || u.Path+u.RawQuery != "" {
-			return errors.New("use tcp://host:port")
-		}
-	case u.Scheme == "unix":
-		if u.Host != "" || u.Path == "" || u.RawQuery != "" {
-			return errors.New("use unix:///path")
-		}
-	case u.Scheme == "http" || u.Scheme == "https":
-		if u.Hostname() == "" || !portFits(u) {
-			return errors.New("use http://host or http://host:port, and a path")
-		}
+	if err != nil {
+		u = new(url.URL)
+	}
+	fits := u.User == nil && u.Fragment == "" && portFits(u)
+	switch u.Scheme {
+	case "tcp":
+		fits = fits && u.Port() != "" && u.Hostname() != "" && u.Path+u.RawQuery == ""
+	case "unix":
+		fits = fits && u.Host == "" && u.Path != "" && u.RawQuery == ""
+	case "http", "https":
+		fits = fits && u.Hostname() != ""
 	default:
-		return errors.New("use one of the schemes tcp, unix, http, https")
+		fits = false
+	}
+	if !fits {
+		return errors.New("use tcp://host:port, unix:///path, http://host/path or https://host/path, without user, password and fragment")
 	}
 	c.Targets = append(c.Targets, u)
 	return nil

@@ -1,6 +1,5 @@
-// Package config reads the command line and the environment into one [Config]
-// and refuses every mistake it finds there. It opens no file and knows nothing
-// of HTTP.
+// Package config reads the command line and the environment into one [Config] and refuses
+// every mistake it finds there. It opens no file and knows nothing of HTTP.
 package config
 
 import (
@@ -9,8 +8,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net"
-	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -37,24 +34,18 @@ type Config struct {
 	TLSCert, TLSKey File // PEM; both or neither
 }
 
+// File is a file that a setting names. Nothing here reads it.
+type File struct{ Setting, Path string }
+
 // Help is the reference page that -h prints.
 //
 //go:embed help.txt
 var Help string
 
-// PlaintextAuth reports whether credentials will cross a network in clear text.
-func (c Config) PlaintextAuth() bool {
-	host, _, _ := net.SplitHostPort(c.Addr)
-	ip, err := netip.ParseAddr(host)
-	local := host == "localhost" || err == nil && ip.IsLoopback()
-	return len(c.Auth) > 0 && c.TLSCert.Path == "" && !local
-}
-
-// Parse reads args, the command line without the program's name, and the
-// environment. A flag wins over its variable, and an empty variable is an unset
-// one. The error is [flag.ErrHelp] if help was asked for; any other is one line
-// that names the settings and the mend and repeats no value, for it may be a
-// misplaced secret.
+// Parse reads args, the command line without the program's name, and the environment. A flag
+// wins over its variable, and an empty variable is an unset one. The error is [flag.ErrHelp]
+// if help was asked for; any other is one line that names the settings and the mend, and
+// repeats no value: it may be a misplaced secret.
 func Parse(args []string, getenv func(string) string) (Config, error) {
 	c := Config{Addr: ":8080", Drain: 5 * time.Second, Interval: 5 * time.Second, Timeout: time.Second}
 	if len(args) > 0 && args[0] == "probe" {
@@ -80,17 +71,16 @@ func Parse(args []string, getenv func(string) string) (Config, error) {
 	flags.SetOutput(io.Discard)
 	given := make(map[string][]string) // by flag
 	for _, s := range settings {
-		take := func(value string) error { given[s.flag] = append(given[s.flag], value); return nil }
+		define := flags.Func
 		if s.flag == "verbose" || s.flag == "version" {
-			flags.BoolFunc(s.flag, "", take)
-		} else {
-			flags.Func(s.flag, "", take)
+			define = flags.BoolFunc
 		}
+		define(s.flag, "", func(value string) error { given[s.flag] = append(given[s.flag], value); return nil })
 	}
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		return c, err
-	case err != nil && strings.HasPrefix(err.Error(), "flag needs an argument"): // which names a known flag
+	case err != nil && strings.HasPrefix(err.Error(), "flag needs an argument"): // and names a known flag
 		return c, fmt.Errorf("%w (healthd -h lists the settings)", err)
 	case err != nil:
 		return c, fmt.Errorf("unknown flag, number %d of the arguments (healthd -h lists the settings)", len(args)-flags.NArg())
@@ -127,16 +117,15 @@ func Parse(args []string, getenv func(string) string) (Config, error) {
 	return c, nil
 }
 
-// arguments takes what follows the flags. One that looks like a secret is not
-// repeated.
+// arguments takes what follows the flags.
 func (c *Config) arguments(args []string) error {
 	expected := 0
 	if c.Probe {
-		expected = 1 // the URL
+		expected = 1
 	}
 	if len(args) > expected {
 		name := strconv.Quote(args[expected])
-		if strings.Contains(args[expected], ":") || len(args[expected]) >= 16 {
+		if strings.Contains(name, ":") || len(args[expected]) >= 16 {
 			name = "(not shown: it may be a secret)"
 		}
 		return fmt.Errorf("unexpected argument %s: healthd takes flags, healthd probe takes flags and then one URL", name)
@@ -145,22 +134,17 @@ func (c *Config) arguments(args []string) error {
 		return nil
 	}
 	c.URL = args[0]
-	switch u, err := url.Parse(c.URL); {
-	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || !portFits(u):
-		return errors.New("the URL to probe must begin with http:// or https:// and name a host")
-	case u.User != nil:
-		return errors.New("the URL to probe must not hold a user or a password")
+	u, err := url.Parse(c.URL)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || !portFits(u) || u.User != nil {
+		return errors.New("the URL to probe must begin with http:// or https:// and name a host, but no user or password")
 	}
 	return nil
 }
 
 func duration(dst *time.Duration, least time.Duration) func(name, value string) error {
 	return func(_, value string) (err error) {
-		switch *dst, err = time.ParseDuration(value); {
-		case err != nil:
-			return errors.New("use a number and a unit, such as 5s or 500ms")
-		case *dst < least:
-			return errors.New("use a time of more than 0 (or, for -drain, of 0)")
+		if *dst, err = time.ParseDuration(value); err != nil || *dst < least {
+			return errors.New("use a number and a unit, such as 5s or 500ms: more than 0, or for -drain also 0")
 		}
 		return nil
 	}
@@ -176,8 +160,5 @@ func boolean(dst *bool) func(name, value string) error {
 }
 
 func file(dst *File) func(name, value string) error {
-	return func(name, value string) error {
-		*dst = File{name, value}
-		return nil
-	}
+	return func(name, value string) error { *dst = File{name, value}; return nil }
 }

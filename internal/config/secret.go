@@ -13,23 +13,19 @@ import (
 
 const (
 	minKey        = 32   // bytes of an HS256 key (RFC 7518, section 3.2)
-	maxCredential = 4096 // bytes; it must fit a request's header
+	maxCredential = 4096 // bytes, to fit a request's header
 )
 
-// File is a file that a setting names. Nothing here reads it.
-type File struct{ Setting, Path string }
-
-// Secret is where the credentials of one method stand: in a variable or a file.
+// Secret is where the credentials of one method are: in a variable or a file.
 type Secret struct {
 	Line string // the credential of the variable, checked
 	File File   // the other form
-
-	pair bool // name:secret, and not a key
+	pair bool   // name:secret, and not a key
 }
 
-// Parse takes the content of a credential file: one a line, without the white
-// space around it; blank lines and those that begin with # do not count, nor
-// does a byte order mark. Beside an error it returns the lines that have none.
+// Parse takes the content of a credential file: one a line, without the white space around
+// it; blank lines and those that begin with # do not count, nor does a byte order mark.
+// Beside an error it returns the lines that have none.
 func (s Secret) Parse(content []byte) (lines []string, err error) {
 	content = bytes.TrimPrefix(content, []byte("\ufeff"))
 	if bytes.HasPrefix(content, []byte("\xff\xfe")) || bytes.HasPrefix(content, []byte("\xfe\xff")) {
@@ -54,13 +50,14 @@ func (s Secret) Parse(content []byte) (lines []string, err error) {
 
 // check says what is wrong with a credential, and nothing of what it holds.
 func (s Secret) check(line string) error {
+	invisible := func(r rune) bool { return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) }
 	name, secret, _ := strings.Cut(line, ":")
 	switch {
 	case strings.ContainsRune(line, 0):
 		return errors.New("holds a NUL, as UTF-16 does; save it as UTF-8")
 	case !utf8.ValidString(line):
 		return errors.New("is not UTF-8 (Latin-1, perhaps); save it as UTF-8")
-	case strings.ContainsFunc(line, func(r rune) bool { return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) }):
+	case strings.ContainsFunc(line, invisible):
 		return errors.New("holds a control character (a line end, perhaps) or an invisible one")
 	case len(line) > maxCredential:
 		return fmt.Errorf("is %d bytes; a credential has at most %d", len(line), maxCredential)
@@ -74,42 +71,34 @@ func (s Secret) check(line string) error {
 	return nil
 }
 
-// secret reads the setting name, a credential, or name_FILE, a file of them.
-func secret(name string, pair bool, getenv func(string) string) (Secret, error) {
-	line, path := strings.TrimSpace(getenv(name)), getenv(name+"_FILE")
-	s := Secret{line, File{name + "_FILE", path}, pair}
-	switch {
-	case line != "" && path != "":
-		return s, fmt.Errorf("%s and %s_FILE are both set; keep one", name, name)
-	case line != "":
-		if err := s.check(line); err != nil {
-			return s, fmt.Errorf("%s %w", name, err)
-		}
-	}
-	return s, nil
-}
-
-// secrets reads the secret of every method, named in -auth or not: one that
-// nothing uses shows a misspelt -auth. With jwt, all are used, by /token.
+// secrets takes the secret of every method, named in -auth or not: one that nothing uses
+// shows a misspelt -auth. With jwt, all are used, by /token.
 func (c *Config) secrets(getenv func(string) string) (mistakes []error) {
 	c.Secrets = make(map[string]Secret)
 	for _, kind := range [][2]string{{"basic", "HEALTHD_BASIC"}, {"aksk", "HEALTHD_AKSK"}, {"jwt", "HEALTHD_JWT_SECRET"}} {
 		method, name := kind[0], kind[1]
-		s, err := secret(name, method != "jwt", getenv)
-		set := name // that the user gave
-		if s.File.Path != "" {
-			set = s.File.Setting
+		s := Secret{strings.TrimSpace(getenv(name)), File{name + "_FILE", getenv(name + "_FILE")}, method != "jwt"}
+		variable, inFile, named := s.Line != "", s.File.Path != "", slices.Contains(c.Auth, method)
+		var mistake error
+		switch {
+		case variable && inFile:
+			mistake = fmt.Errorf("%s and %s are both set; keep one", name, s.File.Setting)
+		case named && !variable && !inFile:
+			mistake = fmt.Errorf("-auth (HEALTHD_AUTH) names %s: set %s or %s", method, name, s.File.Setting)
+		case !variable && !inFile:
+			continue
+		case !named && !slices.Contains(c.Auth, "jwt"):
+			if inFile {
+				name = s.File.Setting
+			}
+			mistake = fmt.Errorf("%s is set and nothing uses it: name %s in -auth (HEALTHD_AUTH)", name, method)
+		case variable:
+			if wrong := s.check(s.Line); wrong != nil {
+				mistake = fmt.Errorf("%s %w", name, wrong)
+			}
 		}
-		switch named, given := slices.Contains(c.Auth, method), s.Line+s.File.Path != ""; {
-		case err != nil:
-			mistakes = append(mistakes, err)
-		case named && !given:
-			mistakes = append(mistakes, fmt.Errorf("-auth (HEALTHD_AUTH) names %s: set %s or %s_FILE", method, name, name))
-		case given && !named && !slices.Contains(c.Auth, "jwt"):
-			mistakes = append(mistakes, fmt.Errorf("%s is set and nothing uses it: name %s in -auth (HEALTHD_AUTH)", set, method))
-		case given:
-			c.Secrets[method] = s
-		}
+		c.Secrets[method] = s
+		mistakes = append(mistakes, mistake)
 	}
 	return mistakes
 }

@@ -1,5 +1,5 @@
-// Package probe is the client half: one request, one verdict. It is what an
-// image without curl runs as its HEALTHCHECK or exec probe.
+// Package probe is the client half: one request, one verdict. It is what an image without
+// curl runs as its HEALTHCHECK or exec probe.
 package probe
 
 import (
@@ -19,28 +19,22 @@ import (
 	"unicode"
 )
 
-// maxRead bounds what is read of a header, and of a body, in bytes.
-const maxRead = 10 << 10
+const maxRead = 10 << 10 // bytes of a header, and of a body
 
 // Probe is one request to an HTTP server.
 type Probe struct {
-	// URL is what to GET, http or https.
-	URL string
-	// Addr, if set, is the host:port to connect to instead of the URL's. An
-	// empty or unspecified host is this machine (see [net.Dial]).
-	Addr string
-	// Timeout bounds the whole exchange.
-	Timeout time.Duration
-	// Header is sent with the request: the credentials, if there are any.
-	Header http.Header
-	// Pin, if set, is the certificate (DER) that the server must show, whoever
-	// signed it. Otherwise the system's roots decide. Nothing is sent before.
+	URL     string        // what to GET, http or https
+	Addr    string        // host:port to connect to instead of the URL's; no host is this machine
+	Timeout time.Duration // of the whole exchange
+	Header  http.Header   // sent with the request: the credentials
+	// Pin, if set, is the certificate (DER) that the server must show, whoever signed it.
+	// Otherwise the system's roots decide. Nothing is sent before.
 	Pin string
 }
 
-// Do asks once and never follows a redirect. It reports whether the status was
-// a 2xx, and one printable line: the body, however much of it came, or else the
-// status, or why there is no answer.
+// Do asks once and never follows a redirect. It reports whether the status was a 2xx, and one
+// printable line: the body, however much of it came, or else the status, or why there is no
+// answer.
 func (p Probe) Do(ctx context.Context) (ok bool, line string) {
 	ctx, cancel := context.WithTimeout(ctx, p.Timeout)
 	defer cancel()
@@ -49,17 +43,15 @@ func (p Probe) Do(ctx context.Context) (ok bool, line string) {
 		DNSStart:     func(info httptrace.DNSStartInfo) { resolving.Store(&info.Host) },
 		ConnectStart: func(string, string) { resolving.Store(nil) },
 	})
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.URL, nil)
-	if err != nil {
-		return false, printable(err.Error())
-	}
-	if p.Header != nil {
-		req.Header = p.Header
-	}
-	// No proxy, no compression, no second request on the connection: what is
-	// asked is the server itself, once.
+	// No proxy, no compression, no second request on the connection: what is asked is the
+	// server itself, once.
 	transport := &http.Transport{
-		DialContext:            p.dial,
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if p.Addr != "" {
+				addr = p.Addr
+			}
+			return new(net.Dialer).DialContext(ctx, network, addr)
+		},
 		DisableCompression:     true,
 		DisableKeepAlives:      true,
 		MaxResponseHeaderBytes: maxRead,
@@ -67,42 +59,38 @@ func (p Probe) Do(ctx context.Context) (ok bool, line string) {
 	if p.Pin != "" {
 		transport.TLSClientConfig = &tls.Config{
 			InsecureSkipVerify: true, // by name and signer; the pin is stricter
-			VerifyConnection:   p.verify,
+			VerifyConnection: func(state tls.ConnectionState) error {
+				if string(state.PeerCertificates[0].Raw) != p.Pin {
+					return errors.New("the server shows another certificate than the configured one")
+				}
+				return nil
+			},
 		}
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.URL, nil)
+	if err != nil {
+		return false, printable(err.Error())
+	}
+	if p.Header != nil {
+		req.Header = p.Header
 	}
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
-		name := resolving.Load()
-		switch timedOut := ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded); {
-		case timedOut && name != nil:
-			line = fmt.Sprintf("the name %s could not be resolved within %v", *name, p.Timeout)
-		case timedOut:
-			line = fmt.Sprintf("no answer within %v", p.Timeout)
-		default:
-			line = err.Error()
+		name, late := resolving.Load(), ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded)
+		switch {
+		case late && name != nil:
+			err = fmt.Errorf("the name %s could not be resolved within %v", *name, p.Timeout)
+		case late:
+			err = fmt.Errorf("no answer within %v", p.Timeout)
 		}
-		return false, printable(line)
+		return false, printable(err.Error())
 	}
 	defer resp.Body.Close()
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxRead)) // the status decides
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxRead)) // the status decides, not the error
 	if line = printable(string(body)); line == "" {
 		line = printable(resp.Status)
 	}
 	return resp.StatusCode/100 == 2, line
-}
-
-func (p Probe) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	if p.Addr != "" {
-		addr = p.Addr
-	}
-	return new(net.Dialer).DialContext(ctx, network, addr)
-}
-
-func (p Probe) verify(state tls.ConnectionState) error {
-	if string(state.PeerCertificates[0].Raw) != p.Pin {
-		return errors.New("the server shows another certificate than the configured one")
-	}
-	return nil
 }
 
 // Leaf returns the first certificate (DER) of a PEM file.
@@ -117,11 +105,10 @@ func Leaf(files [][]byte) (string, error) {
 
 // printable makes one line of s that no terminal or log takes for a command.
 func printable(s string) string {
-	s = strings.Map(func(r rune) rune {
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
 			return r
 		}
 		return ' '
-	}, s)
-	return strings.TrimSpace(s)
+	}, s))
 }

@@ -38,7 +38,7 @@ func newRoom(t *testing.T) *room {
 	r.path = filepath.Join(r.dir, "s3cret-path")
 	r.write(t, "s3cret-1")
 	var err error
-	r.Value, err = New(slog.New(slog.NewTextHandler(&r.log, nil)), func(contents [][]byte) (string, error) {
+	r.Value, err = New("HEALTHD_FILE", slog.New(slog.NewTextHandler(&r.log, nil)), func(contents [][]byte) (string, error) {
 		r.parsed++
 		if s := string(contents[0]); s != "" && !strings.HasPrefix(s, "bad") {
 			return s, nil
@@ -195,13 +195,13 @@ func TestTheLastGoodValueStaysAndTheLogTellsOnce(t *testing.T) {
 					r.read(t, "s3cret-1")
 				}
 				r.logged(t, stays)
-				if _, err := New(nil, r.parse, r.files...); err == nil || !strings.Contains(err.Error(), "HEALTHD_FILE: ") {
+				if _, err := New("HEALTHD_FILE", nil, r.parse, r.files...); err == nil || !strings.Contains(err.Error(), "HEALTHD_FILE: ") {
 					t.Errorf("at the start: %v, want an error with the setting", err)
 				}
 				must(t, os.RemoveAll(r.path))
 				r.write(t, "s3cret-1")
 				r.read(t, "s3cret-1")
-				r.log.Reset()
+				r.logged(t, reloaded)
 			}
 			r.write(t, "s3cret-2")
 			r.read(t, "s3cret-2")
@@ -273,7 +273,7 @@ func TestRefreshWaitsForNoDiskThatHangs(t *testing.T) {
 	release, reading := make(chan struct{}), make(chan struct{})
 	path := filepath.Join(t.TempDir(), "file")
 	must(t, os.WriteFile(path, []byte("1"), 0o600))
-	v, err := New(slog.New(slog.DiscardHandler), func(contents [][]byte) (string, error) {
+	v, err := New("HEALTHD_FILES", slog.New(slog.DiscardHandler), func(contents [][]byte) (string, error) {
 		if string(contents[0]) == "2" {
 			close(reading)
 			<-release // as a disk may
@@ -309,7 +309,7 @@ func TestManyRefreshWhileAPairIsSwapped(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	swap(t, dir, "first", map[string]string{"cert": "0", "key": "0"})
-	v, err := New(slog.New(slog.DiscardHandler), func(contents [][]byte) (string, error) {
+	v, err := New("HEALTHD_FILES", slog.New(slog.DiscardHandler), func(contents [][]byte) (string, error) {
 		if !bytes.Equal(contents[0], contents[1]) {
 			return "torn", errors.New("the key does not fit its certificate")
 		}

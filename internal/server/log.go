@@ -8,19 +8,18 @@ import (
 	"time"
 )
 
-// logged logs every request that reaches a handler. The query is left out: it
-// is nothing to healthd, and people put secrets there.
+// logged logs every request that reaches a handler, without its query: people put
+// secrets there.
 func logged(log *slog.Logger, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		answer := &statusRecorder{ResponseWriter: w, code: http.StatusOK}
-		next.ServeHTTP(answer, r)
+		status := &statusRecorder{w, http.StatusOK}
+		next.ServeHTTP(status, r)
 		log.Info("request", "method", r.Method, "path", r.URL.Path, "proto", r.Proto,
-			"status", answer.code, "took", time.Since(start).String(), "remote", r.RemoteAddr)
+			"status", status.code, "took", time.Since(start).String(), "remote", r.RemoteAddr)
 	})
 }
 
-// statusRecorder remembers the status of an answer.
 type statusRecorder struct {
 	http.ResponseWriter
 	code int
@@ -31,14 +30,14 @@ func (w *statusRecorder) WriteHeader(code int) {
 	w.ResponseWriter.WriteHeader(code)
 }
 
-// errorLog returns a logger for what net/http complains of: each is a warning.
+// errorLog makes a warning of what net/http complains of.
 func errorLog(to *slog.Logger) *log.Logger { return log.New(complaints{to}, "", 0) }
 
 type complaints struct{ log *slog.Logger }
 
+// Write drops what is no news: a connection that sent nothing, as a TCP check is.
 func (c complaints) Write(line []byte) (int, error) {
 	text := strings.TrimSpace(string(line))
-	// A connection that sent nothing is no news: most are TCP checks.
 	if !strings.HasPrefix(text, "http: TLS handshake error") || !strings.HasSuffix(text, ": EOF") {
 		c.log.Warn(text)
 	}

@@ -19,40 +19,26 @@ import (
 )
 
 const (
-	headerTimeout = 5 * time.Second
-	// requestTimeout bounds a whole request, an answer, and the wait for what
-	// is in flight when the server stops.
-	requestTimeout = 10 * time.Second
-	// idleTimeout is longer than the 60 s of AWS's balancers and the 600 s of
-	// Google's, so that the balancer closes first and no request of its meets a
-	// closing connection.
-	idleTimeout = 620 * time.Second
-	// settleTime lets a request that has reached the machine reach a handler.
-	// Shutdown alone drops one whose header it has just read.
-	settleTime = 100 * time.Millisecond
-	// bodyTimeout is how long the body of an answered request may still come.
-	bodyTimeout = 500 * time.Millisecond
-
-	maxHeaderBytes = 8 << 10  // net/http adds 4 KiB
-	maxBodyBytes   = 64 << 10 // read, and dropped, of an HTTP/2 request
+	headerTimeout  = 5 * time.Second
+	requestTimeout = 10 * time.Second       // of a request, of its answer, and of what is in flight at the end
+	idleTimeout    = 620 * time.Second      // longer than the 600 s of Google's balancers, which so close first
+	bodyTimeout    = 500 * time.Millisecond // for the rest of an answered request
+	settleTime     = 100 * time.Millisecond // for what has reached the machine to reach a handler
 )
 
-// Server is the configuration of [Server.Run]. Handler and Log are required.
+// Server is the configuration of [Server.Run].
 type Server struct {
-	Handler http.Handler
-	Log     *slog.Logger
-	Drain   time.Duration // how long to keep serving after SIGTERM
-	OnStop  func()        // called once, at the first signal, before any wait
-	Verbose bool          // log every request
-	// Certificate makes the server speak TLS; nil is plain TCP. It is asked to
-	// refresh itself in every handshake.
-	Certificate *reload.Value[*tls.Certificate]
+	Handler     http.Handler
+	Log         *slog.Logger
+	Drain       time.Duration                   // how long to keep serving after SIGTERM
+	OnStop      func()                          // called once, at the first signal, before any wait
+	Verbose     bool                            // log every request
+	Certificate *reload.Value[*tls.Certificate] // speak TLS; refreshed in every handshake; nil is plain TCP
 }
 
 // Run listens on addr (host:port, see [net.Listen]) and serves until SIGTERM,
 // SIGINT or the end of ctx, which counts as SIGINT. It returns nil once the
 // server has stopped as asked, and otherwise why it could not listen or serve.
-//
 // After the first signal another SIGTERM changes nothing, and SIGINT ends the
 // process at once.
 func (s *Server) Run(ctx context.Context, addr string) error {
@@ -61,19 +47,17 @@ func (s *Server) Run(ctx context.Context, addr string) error {
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
 	defer close(signals)
 	defer signal.Stop(signals)
-
-	tcp, err := net.Listen("tcp", addr)
+	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return err
 	}
-	s.Log.Info("listening", "addr", tcp.Addr().String())
+	s.Log.Info("listening", "addr", l.Addr().String())
 	open := &conns{max: maxConns()}
 	var stopping atomic.Bool
 	srv := s.httpServer(open, &stopping)
 	served := make(chan error, 1)
 	go func() {
-		l := listener{tcp.(*net.TCPListener), open}
-		if s.Certificate != nil {
+		if l := (listener{l.(*net.TCPListener), open}); s.Certificate != nil {
 			served <- srv.ServeTLS(l, "", "")
 		} else {
 			served <- srv.Serve(l)
@@ -87,10 +71,10 @@ func (s *Server) Run(ctx context.Context, addr string) error {
 	case <-ctx.Done():
 	case cause = <-signals:
 	}
-	go func() { // the next SIGINT ends the process
-		for sig := range signals {
-			if sig == os.Interrupt {
-				os.Exit(130) // as a shell says of one that SIGINT has ended
+	go func() {
+		for next := range signals {
+			if next == os.Interrupt {
+				os.Exit(130) // as a shell calls an end by SIGINT
 			}
 		}
 	}()
@@ -106,11 +90,12 @@ func (s *Server) Run(ctx context.Context, addr string) error {
 	case <-ctx.Done():
 	case <-time.After(drain):
 	}
-	tcp.Close()
+	// Shutdown alone drops a request whose header it has just read.
+	l.Close()
 	<-served
 	time.Sleep(settleTime)
 	if cause == os.Interrupt {
-		open.closeSilent(s.Certificate != nil) // Shutdown waits 5 s for them
+		open.closeSilent(s.Certificate != nil) // Shutdown would wait 5 s for them
 	}
 	timeout, cancel := context.WithTimeout(context.Background(), requestTimeout)
 	defer cancel()
@@ -122,7 +107,7 @@ func (s *Server) Run(ctx context.Context, addr string) error {
 	return nil
 }
 
-// httpServer returns the server with every limit set.
+// httpServer sets every limit.
 func (s *Server) httpServer(open *conns, stopping *atomic.Bool) *http.Server {
 	handler := s.Handler
 	if s.Verbose {
@@ -139,16 +124,15 @@ func (s *Server) httpServer(open *conns, stopping *atomic.Bool) *http.Server {
 		ReadTimeout:                  requestTimeout,
 		WriteTimeout:                 requestTimeout,
 		IdleTimeout:                  idleTimeout,
-		MaxHeaderBytes:               maxHeaderBytes,
+		MaxHeaderBytes:               8 << 10, // net/http adds 4 KiB
 		DisableGeneralOptionsHandler: true,
 		ConnState:                    open.track,
 		ErrorLog:                     errorLog(s.Log),
-		// What one connection can hold, times the number of connections, stays
-		// within the memory limit. All else is net/http's default.
+		// What one connection can hold, times their number, stays within the memory
+		// limit. Frames and windows are no smaller than what clients may send before
+		// they read SETTINGS (RFC 9113, sections 4.2 and 6.9.2).
 		HTTP2: &http.HTTP2Config{
-			MaxConcurrentStreams: 16,
-			// No less than what clients may send before they read SETTINGS (RFC
-			// 9113, sections 4.2 and 6.9.2).
+			MaxConcurrentStreams:          16,
 			MaxReadFrameSize:              16 << 10,
 			MaxReceiveBufferPerConnection: 64 << 10,
 			MaxReceiveBufferPerStream:     64 << 10,
@@ -161,28 +145,25 @@ func (s *Server) httpServer(open *conns, stopping *atomic.Bool) *http.Server {
 	return srv
 }
 
-// retiring decides which answers are the last of their connection, and lets no
-// answer wait for the body of its request: nothing here reads one.
+// retiring says which answers are the last of their connection, and lets none wait
+// for the body of its request: nothing here reads one.
 func retiring(open *conns, stopping *atomic.Bool, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body := r.ContentLength != 0
-		// net/http forgets the Transfer-Encoding of an HTTP/1.0 request; RFC 9112,
-		// section 6.1, has its connection closed.
+		// net/http forgets the Transfer-Encoding of an HTTP/1.0 request, whose
+		// connection must end (RFC 9112, section 6.1).
 		if body || !r.ProtoAtLeast(1, 1) || stopping.Load() || open.crowded() {
 			w.Header().Set("Connection", "close") // of HTTP/2, net/http makes GOAWAY
 		}
-		if !body {
-			next.ServeHTTP(w, r)
-			return
-		}
 		answer := http.NewResponseController(w)
-		answer.SetReadDeadline(time.Now().Add(bodyTimeout))
+		if body {
+			answer.SetReadDeadline(time.Now().Add(bodyTimeout))
+		}
 		next.ServeHTTP(w, r)
-		if r.ProtoMajor == 2 {
-			// A return resets a stream whose body has not ended, and curl 7.88 then
-			// drops the answer that it has got.
+		if body && r.ProtoMajor == 2 {
+			// To return resets the stream, and curl 7.88 then drops the answer it has.
 			answer.Flush()
-			io.CopyN(io.Discard, r.Body, maxBodyBytes)
+			io.CopyN(io.Discard, r.Body, 64<<10)
 		}
 	})
 }

@@ -39,7 +39,7 @@ func startTLS(t *testing.T, certificates ...*tls.Certificate) (addr, file string
 	t.Helper()
 	file = filepath.Join(t.TempDir(), "index")
 	choose(t, file, 0)
-	value, err := reload.New(slog.New(slog.DiscardHandler), func(contents [][]byte) (*tls.Certificate, error) {
+	value, err := reload.New("FILE", slog.New(slog.DiscardHandler), func(contents [][]byte) (*tls.Certificate, error) {
 		return certificates[contents[0][0]-'0'], nil
 	}, reload.File{Path: file})
 	if err != nil {

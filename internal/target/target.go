@@ -1,17 +1,23 @@
-// Package target watches what is behind /health: programs that accept a
-// connection or answer HTTP. It checks in the background, so that however often
-// the verdict is read, a target sees one check in each interval.
+// Package target watches what is behind /health: programs that accept a connection or answer
+// HTTP. It checks in the background, so that however often the verdict is read, a target sees
+// one check in each interval.
 package target
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
-	"slices"
+	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -22,62 +28,66 @@ const (
 	Starting  = "starting"  // one has not been checked yet, and none is down
 )
 
-// recheck is how soon a failed check of a target that was up is repeated, if the
-// interval is not shorter.
-const recheck = time.Second
+const (
+	recheck = time.Second           // the most between the first failed check and the one that decides
+	retry   = 20 * time.Millisecond // until a full backlog is tried again
+)
 
-// Watcher checks targets and holds the verdict.
+// Watcher checks targets and holds the verdict. Make one with New.
 type Watcher struct {
 	targets           []*url.URL
 	interval, timeout time.Duration
 	log               *slog.Logger
 	transport         *http.Transport
-
-	verdict atomic.Pointer[string]
-	mu      sync.Mutex
-	last    []string // each target's own verdict
+	unchecked, down   atomic.Int32 // how many targets are
 }
 
-// New returns a Watcher of targets: tcp://host:port and unix:///path, which must
-// accept a connection, and http and https URLs, which must answer 200 to 399.
-// Each check takes timeout at the most.
+// New returns a Watcher of targets: tcp://host:port and unix:///path, which must accept a
+// connection, and http and https URLs, which must answer 200 to 399, within timeout each.
 func New(targets []*url.URL, interval, timeout time.Duration, log *slog.Logger) *Watcher {
-	w := &Watcher{
-		targets:   targets,
-		interval:  interval,
-		timeout:   timeout,
-		log:       log,
-		transport: newTransport(),
-		last:      slices.Repeat([]string{Starting}, len(targets)),
+	w := &Watcher{targets: targets, interval: interval, timeout: timeout, log: log}
+	w.unchecked.Store(int32(len(targets)))
+	// It asks as the kubelet does: the certificate is not verified, no redirect is followed (a
+	// transport never does), every check is a connection.
+	w.transport = &http.Transport{
+		TLSClientConfig:        &tls.Config{InsecureSkipVerify: true},
+		DisableKeepAlives:      true,
+		DisableCompression:     true,
+		MaxResponseHeaderBytes: 16 << 10,
 	}
-	w.conclude()
 	return w
 }
 
-// Verdict returns Healthy, Unhealthy or Starting. It takes no lock.
-func (w *Watcher) Verdict() string { return *w.verdict.Load() }
+// Verdict returns Healthy, Unhealthy or Starting. It waits for nothing.
+func (w *Watcher) Verdict() string {
+	switch {
+	case w.down.Load() > 0:
+		return Unhealthy
+	case w.unchecked.Load() > 0:
+		return Starting
+	}
+	return Healthy
+}
 
-// Watch checks every target at once and then each on its own in every interval,
-// until ctx ends.
+// Watch checks every target at once and then each on its own in every interval, until ctx
+// ends.
 func (w *Watcher) Watch(ctx context.Context) {
 	var all sync.WaitGroup
-	for i := range w.targets {
-		all.Go(func() { w.watch(ctx, i) })
+	for _, target := range w.targets {
+		all.Go(func() { w.watch(ctx, target) })
 	}
 	all.Wait()
 }
 
-func (w *Watcher) watch(ctx context.Context, i int) {
+func (w *Watcher) watch(ctx context.Context, target *url.URL) {
+	name := target.Scheme + "://" + target.Host + target.Path // no query, which may hold a secret
 	verdict := Starting
-	// The first pause is of any length: a fleet that started together must not
-	// check a target in step.
-	for pause := 1 + rand.N(w.interval); ; pause = w.interval {
-		err := w.check(ctx, w.targets[i])
+	// The first pause is of any length: a fleet that started together must not check in step.
+	for pause := 1 + rand.N(w.interval); ctx.Err() == nil; pause = w.interval {
+		err := w.check(ctx, target)
 		if err != nil && verdict == Healthy { // one lost packet takes nothing out
-			if !wait(ctx, min(recheck, w.interval)) {
-				return
-			}
-			err = w.check(ctx, w.targets[i])
+			wait(ctx, min(recheck, w.interval))
+			err = w.check(ctx, target)
 		}
 		if ctx.Err() != nil {
 			return // broken off, not down
@@ -86,47 +96,85 @@ func (w *Watcher) watch(ctx context.Context, i int) {
 		if verdict = Healthy; err != nil {
 			verdict = Unhealthy
 		}
-		if verdict != was {
-			w.note(i, verdict, err)
+		switch {
+		case err != nil && was != Unhealthy:
+			w.down.Add(1)
+		case err == nil && was == Unhealthy:
+			w.down.Add(-1)
 		}
-		if !wait(ctx, pause) {
-			return
+		if was == Starting {
+			w.unchecked.Add(-1)
 		}
+		switch {
+		case was == verdict:
+		case err != nil:
+			w.log.Error("target is down", "target", name, "reason", err)
+		default:
+			w.log.Info("target is up", "target", name)
+		}
+		wait(ctx, pause)
 	}
 }
 
-// wait reports whether d has passed and ctx has not ended.
-func wait(ctx context.Context, d time.Duration) bool {
+func wait(ctx context.Context, d time.Duration) {
 	select {
 	case <-ctx.Done():
-		return false
 	case <-time.After(d):
-		return true
 	}
 }
 
-// note takes a change of a target's verdict and logs it.
-func (w *Watcher) note(i int, verdict string, reason error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.last[i] = verdict
-	w.conclude()
-	// Without the query, which may hold what is not for a log.
-	target := w.targets[i].Scheme + "://" + w.targets[i].Host + w.targets[i].Path
-	if reason != nil {
-		w.log.Error("target is down", "target", target, "reason", reason)
-	} else {
-		w.log.Info("target is up", "target", target)
+// check returns why target is down, or nil.
+func (w *Watcher) check(ctx context.Context, target *url.URL) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, w.timeout)
+	defer cancel()
+	var resolving atomic.Pointer[string]
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{ // of every dialer
+		DNSStart:     func(info httptrace.DNSStartInfo) { resolving.Store(&info.Host) },
+		ConnectStart: func(string, string) { resolving.Store(nil) },
+	})
+	switch target.Scheme {
+	case "tcp":
+		err = dial(ctx, "tcp", target.Host)
+	case "unix":
+		err = dial(ctx, "unix", target.Path)
+	default:
+		err = w.get(ctx, target)
 	}
+	name, late := resolving.Load(), ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded)
+	switch {
+	case err != nil && late && name != nil:
+		return fmt.Errorf("the name %s could not be resolved within %v", *name, w.timeout)
+	case err != nil && late:
+		return fmt.Errorf("no answer within %v", w.timeout)
+	}
+	return err
 }
 
-// conclude sets the verdict over all targets.
-func (w *Watcher) conclude() {
-	verdict := Healthy
-	for _, worse := range []string{Starting, Unhealthy} {
-		if slices.Contains(w.last, worse) {
-			verdict = worse
+// dial tries again while a Unix socket's backlog is full: Linux lets no connection wait for a
+// place in it, as it does in that of a TCP port.
+func dial(ctx context.Context, network, address string) error {
+	for {
+		c, err := new(net.Dialer).DialContext(ctx, network, address)
+		if err == nil {
+			return c.Close()
 		}
+		if !errors.Is(err, syscall.EAGAIN) || ctx.Err() != nil {
+			return err
+		}
+		wait(ctx, retry)
 	}
-	w.verdict.Store(&verdict)
+}
+
+// get judges by the status, as the kubelet does, and reads no body.
+func (w *Watcher) get(ctx context.Context, target *url.URL) error {
+	req := &http.Request{Method: http.MethodGet, URL: target, Header: http.Header{"User-Agent": {"healthd"}}}
+	resp, err := w.transport.RoundTrip(req.WithContext(ctx))
+	if err != nil {
+		return err
+	}
+	resp.Body.Close()
+	if resp.StatusCode < 200 || resp.StatusCode > 399 {
+		return fmt.Errorf("answered %d", resp.StatusCode)
+	}
+	return nil
 }

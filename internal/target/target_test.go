@@ -216,28 +216,19 @@ func TestTenThousandChecksLeaveNothingBehind(t *testing.T) {
 
 func TestVerdict(t *testing.T) {
 	t.Parallel()
-	w := New(parse(t, "tcp://a:1", "tcp://b:1"), time.Hour, time.Second, slog.New(slog.DiscardHandler))
-	for _, step := range []struct {
-		target  int
-		verdict string
-		want    string
-	}{
-		{0, Healthy, Starting},
-		{0, Unhealthy, Unhealthy}, // one is down, though the other is not checked yet
-		{0, Healthy, Starting},
-		{1, Healthy, Healthy},
-		{1, Unhealthy, Unhealthy},
-		{0, Unhealthy, Unhealthy},
-		{1, Healthy, Unhealthy},
-		{0, Healthy, Healthy},
+	for want, counts := range map[string][][2]int32{ // unchecked, down
+		Healthy:   {{0, 0}},
+		Starting:  {{1, 0}, {2, 0}},
+		Unhealthy: {{0, 1}, {1, 1}}, // though the other is not checked yet
 	} {
-		w.note(step.target, step.verdict, nil)
-		if got := w.Verdict(); got != step.want {
-			t.Errorf("after %s of target %d: %s, want %s", step.verdict, step.target, got, step.want)
+		for _, c := range counts {
+			w := New(nil, time.Hour, time.Second, nil)
+			w.unchecked.Store(c[0])
+			w.down.Store(c[1])
+			if got := w.Verdict(); got != want {
+				t.Errorf("%d unchecked, %d down: %s, want %s", c[0], c[1], got, want)
+			}
 		}
-	}
-	if New(nil, time.Hour, time.Second, nil).Verdict() != Healthy {
-		t.Error("with no target the verdict is not healthy")
 	}
 }
 
@@ -269,7 +260,17 @@ func scripted(t *testing.T, interval time.Duration, script ...error) (log string
 			}()
 			return here, nil
 		}
+		if w.Verdict() != Starting {
+			t.Errorf("before the first check the verdict is %s", w.Verdict())
+		}
 		w.Watch(ctx)
+		want := Healthy
+		if script[len(script)-1] != nil {
+			want = Unhealthy
+		}
+		if got := w.Verdict(); got != want {
+			t.Errorf("in the end the verdict is %s, want %s", got, want)
+		}
 	})
 	if strings.Contains(out.String(), "s3cret") {
 		t.Error("the log holds the query")
