@@ -79,14 +79,13 @@ func serve(ctx context.Context, cfg config.Config, stderr io.Writer) (code int, 
 
 	watcher := target.New(cfg.Targets, cfg.Interval, cfg.Timeout, log)
 	watches := []func(context.Context){watcher.Watch}
-	health := &health{verdict: watcher.Verdict}
-	srv := server.Server{Log: log, Drain: cfg.Drain, OnStop: health.drain, Verbose: cfg.Verbose}
 	methods := make(map[string]auth.Method)
 	for name, secret := range cfg.Secrets {
 		credentials, err := load(secret, log)
 		if err != nil {
 			return 0, err
 		}
+		watches = append(watches, credentials.Watch)
 		switch name {
 		case "basic":
 			methods[name] = auth.NewBasic(credentials)
@@ -95,8 +94,10 @@ func serve(ctx context.Context, cfg config.Config, stderr io.Writer) (code int, 
 		case "jwt":
 			methods[name] = auth.NewJWT(credentials, time.Now)
 		}
-		watches = append(watches, credentials.Watch)
 	}
+	health := &health{verdict: watcher.Verdict}
+	srv := server.Server{Log: log, Drain: cfg.Drain, OnStop: health.drain, Verbose: cfg.Verbose}
+	srv.Handler = routes(cfg.Auth, health, methods, log)
 	if cert, key := reload.File(cfg.TLSCert), reload.File(cfg.TLSKey); cert.Path != "" {
 		srv.Certificate, err = reload.New(cert.Setting+", "+key.Setting, log, server.ParseCertificate, cert, key)
 		if err != nil {
@@ -104,7 +105,6 @@ func serve(ctx context.Context, cfg config.Config, stderr io.Writer) (code int, 
 		}
 		watches = append(watches, srv.Certificate.Watch)
 	}
-	srv.Handler = routes(cfg.Auth, health, methods, log)
 	if cfg.PlaintextAuth() {
 		log.Warn("credentials cross the network in clear text; set -tls-cert and -tls-key, or listen on loopback")
 	}
@@ -151,53 +151,43 @@ func routes(named []string, health http.Handler, methods map[string]auth.Method,
 		mux.Handle("POST /token", auth.NewToken(jwt.Value, time.Now, issuers))
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// ServeMux would redirect //health, and balancers take a 3xx for healthy.
-		if r.URL.Path != "/health" && r.URL.Path != "/token" {
+		if r.URL.Path == "/health" || r.URL.Path == "/token" {
+			mux.ServeHTTP(w, r)
+		} else { // ServeMux would redirect //health, and balancers take a 3xx for healthy
 			http.NotFound(w, r)
-			return
 		}
-		mux.ServeHTTP(w, r)
 	})
 }
 
 // runProbe asks once, and once more if that failed and the files have changed. It returns an
-// error if one is not usable, and waits for no disk beyond the timeout.
+// error if one is not usable.
 func runProbe(ctx context.Context, cfg config.Config, stdout io.Writer) (code int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, cfg.Timeout)
 	defer cancel()
-	type outcome struct {
-		ok   bool
-		line string
-		err  error
+	// Do ends in time by itself, and says what was late. A disk that hangs ends nothing.
+	defer time.AfterFunc(cfg.Timeout+100*time.Millisecond, func() {
+		fmt.Fprintf(stdout, "no file was read within %v\n", cfg.Timeout)
+		os.Exit(1)
+	}).Stop()
+	ok, line, now := false, "", time.Now()
+	p, err := newProbe(cfg, now)
+	if err == nil {
+		ok, line = p.Do(ctx)
 	}
-	done := make(chan outcome, 1)
-	go func() {
-		var o outcome
-		now := time.Now()
-		p, err := newProbe(cfg, now)
-		if o.err = err; err == nil {
-			o.ok, o.line = p.Do(ctx)
+	if !ok {
+		if again, mistake := newProbe(cfg, now); mistake == nil && !reflect.DeepEqual(again, p) {
+			ok, line = again.Do(ctx)
+			err = nil
 		}
-		if !o.ok {
-			if again, err := newProbe(cfg, now); err == nil && !reflect.DeepEqual(again, p) {
-				o.err = nil
-				o.ok, o.line = again.Do(ctx)
-			}
-		}
-		done <- o
-	}()
-	o := outcome{line: fmt.Sprintf("no file was read within %v", cfg.Timeout)}
-	select {
-	case o = <-done:
-	case <-time.After(cfg.Timeout + 100*time.Millisecond): // Do has the time to say what was late
 	}
-	if o.err == nil {
-		fmt.Fprintln(stdout, o.line)
+	if err != nil {
+		return 2, err
 	}
-	if !o.ok {
+	fmt.Fprintln(stdout, line)
+	if !ok {
 		code = 1
 	}
-	return code, o.err
+	return code, nil
 }
 
 // newProbe makes do with another line, or another method, where one does not parse: the

@@ -1,6 +1,6 @@
-// Package auth locks a handler: HTTP Basic, access key and secret key, JSON Web
-// Tokens. Every method decides first and answers second. A comparison of secret
-// material takes the same time whatever the lengths and whichever line matches.
+// Package auth locks a handler: HTTP Basic, access key and secret key, JSON Web Tokens. Every
+// method decides first and answers second. A comparison of secret material takes the same time
+// whatever the lengths and whichever line matches.
 package auth
 
 import (
@@ -23,13 +23,12 @@ var (
 	errWrong     = errors.New("wrong credential")
 )
 
-// Method is one way to prove who asks. Make one with [NewBasic], [NewAccessKey]
-// or [NewJWT].
+// Method is one way to prove who asks: see NewBasic, NewAccessKey and NewJWT.
 type Method struct {
 	*reload.Value[Credentials]
 	name string // as -auth names it
-	// check returns who asks, or why that is not proven: errMissing if the
-	// request carries no credential of this method.
+	// check returns who asks, or why that is not proven: errMissing if the request carries no
+	// credential of this method.
 	check          func(*http.Request, Credentials) (subject string, err error)
 	missing, wrong answer
 }
@@ -40,7 +39,7 @@ type answer struct {
 	challenge string // WWW-Authenticate (RFC 9110, section 11.6.1)
 }
 
-// Refusal is the answer to a request that a [Guard] does not admit.
+// Refusal is the answer to a request that a Guard does not admit.
 type Refusal struct {
 	answer
 	method     string
@@ -48,26 +47,26 @@ type Refusal struct {
 	challenges []string // of every method: a client may wait for the one it knows
 }
 
-// Guard admits a request that any one of its methods admits. Methods are in the
-// order in which the user named them; there is at least one.
+// Guard admits a request that any one of its methods admits. They are in the order in which
+// the user named them; there is at least one.
 type Guard struct {
 	Methods []Method
 	Log     *slog.Logger
 }
 
-// Check returns nil if the request is admitted. A refusal is worded by the first
-// method whose credential was presented, or else by the first of all.
+// Check returns nil if the request is admitted. A refusal is worded by the first method whose
+// credential was presented, or else by the first of all.
 func (g Guard) Check(r *http.Request) *Refusal {
-	// Two of a header are refused even if no method here reads it: a proxy in
-	// front may have judged by the other one.
+	// Two of a header are refused even if no method here reads it: a proxy in front may have
+	// judged by the other one.
 	duplicate := max(len(r.Header["Authorization"]), len(r.Header["X-Access-Key"]), len(r.Header["X-Secret-Key"])) > 1
 	refused := new(Refusal)
 	for _, m := range g.Methods {
 		_, err := m.check(r, m.Get())
-		if err == nil && !duplicate {
+		switch {
+		case err == nil && !duplicate:
 			return nil
-		}
-		if err == nil {
+		case err == nil:
 			err = errDuplicate
 		}
 		answer := m.wrong
@@ -82,15 +81,13 @@ func (g Guard) Check(r *http.Request) *Refusal {
 	return refused
 }
 
-// Handler calls next with the requests that the guard admits and answers the
-// others itself.
+// Handler calls next with the requests that the guard admits and answers the others itself.
 func (g Guard) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		refused := g.Check(r)
 		if refused != nil && refused.reason != errMissing {
-			// A new credential is good at once, before the timer re-reads its file.
 			for _, m := range g.Methods {
-				m.Refresh()
+				m.Refresh() // a new credential is good at once
 			}
 			refused = g.Check(r)
 		}
@@ -125,8 +122,8 @@ func respond(w http.ResponseWriter, code int, body string) {
 	io.WriteString(w, body)
 }
 
-// parameter returns what follows the scheme in an Authorization header (RFC 9110,
-// section 11.4), and may be empty.
+// parameter returns what follows the scheme in an Authorization header (RFC 9110, section
+// 11.4), which may be nothing.
 func parameter(r *http.Request, scheme string) (string, error) {
 	if len(r.Header["Authorization"]) > 1 {
 		return "", errDuplicate
@@ -144,7 +141,7 @@ type Credentials []Credential
 // Credential is a pair name:secret, or a key.
 type Credential struct {
 	Line string
-	sum  [sha256.Size]byte // compared instead of Line: it is as long for every one
+	sum  [sha256.Size]byte // compared instead of Line, for it is as long for every one
 }
 
 // NewCredentials takes lines, each of which is a credential.
@@ -157,8 +154,7 @@ func NewCredentials(lines []string) (all Credentials) {
 
 // match returns the name of the pair that line is.
 func (all Credentials) match(line string) (name string, err error) {
-	sum := sha256.Sum256([]byte(line))
-	err = errWrong
+	sum, err := sha256.Sum256([]byte(line)), errWrong
 	for _, c := range all {
 		if subtle.ConstantTimeCompare(c.sum[:], sum[:]) == 1 {
 			name, _, _ = strings.Cut(c.Line, ":")

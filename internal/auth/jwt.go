@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"net/http"
@@ -38,13 +39,13 @@ func NewJWT(keys *reload.Value[Credentials], now func() time.Time) Method {
 		if alone := r.Header.Get("Authorization"); err == errMissing && !strings.Contains(alone, " ") && !strings.EqualFold(alone, "Basic") {
 			token, err = alone, nil
 		}
-		if err == nil && token == "" {
-			err = errMissing
+		switch {
+		case err != nil:
+			return "", err
+		case token == "":
+			return "", errMissing
 		}
-		if err == nil {
-			err = verify(token, keys, now())
-		}
-		return "", err
+		return "", verify(token, keys, now())
 	}
 	return Method{keys, "jwt", check,
 		answer{http.StatusForbidden, `{"message":"Token is missing!"}`, "Bearer"},
@@ -68,26 +69,29 @@ func verify(token string, keys Credentials, now time.Time) error {
 	if len(parts) != 3 {
 		return errForm
 	}
-	header, err1 := decode(parts[0])
-	payload, err2 := decode(parts[1])
-	signature, err3 := decode(parts[2])
-	if errors.Join(err1, err2, err3) != nil {
-		return errForm
+	var decoded [3][]byte
+	for i, part := range parts {
+		var err error
+		if decoded[i], err = decode(part); err != nil {
+			return errForm
+		}
 	}
 	signed := false
 	for _, key := range keys {
-		signed = hmac.Equal(signature, sign(parts[0]+"."+parts[1], key.Line)) || signed
+		signed = hmac.Equal(decoded[2], sign(parts[0]+"."+parts[1], key.Line)) || signed
 	}
 	if !signed {
 		return errSignature
 	}
+	// Maps, because into a struct's field encoding/json takes a name in any case. Of two equal
+	// names the last counts.
+	var header, claims map[string]json.RawMessage
 	var alg string
-	fields, err := object(header)
-	if err != nil || json.Unmarshal(fields["alg"], &alg) != nil || alg != "HS256" || fields["crit"] != nil {
+	if !utf8.Valid(decoded[0]) || json.Unmarshal(decoded[0], &header) != nil ||
+		json.Unmarshal(header["alg"], &alg) != nil || alg != "HS256" || header["crit"] != nil {
 		return errHeader
 	}
-	claims, err := object(payload)
-	if err != nil {
+	if !utf8.Valid(decoded[1]) || json.Unmarshal(decoded[1], &claims) != nil {
 		return errClaims
 	}
 	exp, err := number(claims["exp"]) // without one a token would hold for ever
@@ -115,22 +119,9 @@ func decode(s string) ([]byte, error) {
 	return base64.RawURLEncoding.Strict().DecodeString(s)
 }
 
-// object takes a JSON object, in UTF-8. The result is a map because into a struct's
-// field encoding/json takes a name in any case; of two equal names the last counts.
-func object(data []byte) (members map[string]json.RawMessage, err error) {
-	if !utf8.Valid(data) {
-		return nil, errForm
-	}
-	err = json.Unmarshal(data, &members)
-	return members, err
-}
-
 // number takes any JSON number; one beyond the range of a float64 is infinite.
 func number(raw json.RawMessage) (float64, error) {
-	if len(raw) == 0 || raw[0] != '-' && (raw[0] < '0' || raw[0] > '9') {
-		return 0, errClaims
-	}
-	f, err := strconv.ParseFloat(string(raw), 64)
+	f, err := strconv.ParseFloat(string(raw), 64) // takes no other JSON value
 	if errors.Is(err, strconv.ErrRange) {
 		err = nil
 	}
@@ -145,11 +136,8 @@ func sign(signed, key string) []byte {
 
 // mint returns a token for subject, issued now and valid for ttl.
 func mint(key, subject string, now time.Time, ttl time.Duration) string {
-	claims, _ := json.Marshal(struct {
-		Iat int64  `json:"iat"`
-		Exp int64  `json:"exp"`
-		Sub string `json:"sub"`
-	}{now.Unix(), now.Add(ttl).Unix(), subject})
+	sub, _ := json.Marshal(subject)
+	claims := fmt.Appendf(nil, `{"iat":%d,"exp":%d,"sub":%s}`, now.Unix(), now.Add(ttl).Unix(), sub)
 	encode := base64.RawURLEncoding.EncodeToString
 	signed := encode([]byte(`{"alg":"HS256","typ":"JWT"}`)) + "." + encode(claims)
 	return signed + "." + encode(sign(signed, key))

@@ -67,15 +67,25 @@ func Parse(args []string, getenv func(string) string) (Config, error) {
 		{"verbose", "HEALTHD_VERBOSE", boolean(&c.Verbose)},
 		{"version", "", boolean(&c.Version)},
 	}
+	var mistakes []error
+	set := func(set func(name, value string) error, name, value string) {
+		if err := set(name, strings.TrimSpace(value)); err != nil {
+			mistakes = append(mistakes, fmt.Errorf("%s: %w", name, err))
+		}
+	}
 	flags := flag.NewFlagSet("healthd", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	given := make(map[string][]string) // by flag
+	given := make(map[string]bool) // by flag
 	for _, s := range settings {
 		define := flags.Func
 		if s.flag == "verbose" || s.flag == "version" {
 			define = flags.BoolFunc
 		}
-		define(s.flag, "", func(value string) error { given[s.flag] = append(given[s.flag], value); return nil })
+		define(s.flag, "", func(value string) error {
+			given[s.flag] = true
+			set(s.set, "-"+s.flag, value)
+			return nil
+		})
 	}
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
@@ -84,30 +94,23 @@ func Parse(args []string, getenv func(string) string) (Config, error) {
 		return c, fmt.Errorf("%w (healthd -h lists the settings)", err)
 	case err != nil:
 		return c, fmt.Errorf("unknown flag, number %d of the arguments (healthd -h lists the settings)", len(args)-flags.NArg())
-	}
-	mistakes := []error{c.arguments(flags.Args())}
-	for _, s := range settings {
-		name, values := "-"+s.flag, given[s.flag]
-		value, port := getenv(s.env), getenv("PORT")
-		switch {
-		case values != nil:
-		case value == "" && port != "" && s.flag == "addr":
-			name, values = "PORT", []string{":" + port}
-		case value != "" && s.flag == "target":
-			name, values = s.env, strings.Split(value, ",")
-		case value != "":
-			name, values = s.env, []string{value}
-		}
-		for _, value := range values {
-			if err := s.set(name, strings.TrimSpace(value)); err != nil {
-				mistakes = append(mistakes, fmt.Errorf("%s: %w", name, err))
-			}
-		}
-	}
-	if c.Version {
+	case c.Version:
 		return c, nil
 	}
-	mistakes = append(mistakes, c.secrets(getenv)...)
+	for _, s := range settings {
+		switch value, port := getenv(s.env), getenv("PORT"); {
+		case given[s.flag]:
+		case s.flag == "addr" && value == "" && port != "":
+			set(s.set, "PORT", ":"+port)
+		case s.flag == "target" && value != "":
+			for one := range strings.SplitSeq(value, ",") {
+				set(s.set, s.env, one)
+			}
+		case value != "":
+			set(s.set, s.env, value)
+		}
+	}
+	mistakes = append(append(mistakes, c.arguments(flags.Args())), c.secrets(getenv)...)
 	if (c.TLSCert.Path == "") != (c.TLSKey.Path == "") {
 		mistakes = append(mistakes, errors.New("-tls-cert and -tls-key (HEALTHD_TLS_CERT, HEALTHD_TLS_KEY) go together; set both"))
 	}
@@ -117,28 +120,22 @@ func Parse(args []string, getenv func(string) string) (Config, error) {
 	return c, nil
 }
 
-// arguments takes what follows the flags.
+// arguments takes what follows the flags: nothing, or the URL to probe.
 func (c *Config) arguments(args []string) error {
-	expected := 0
-	if c.Probe {
-		expected = 1
-	}
-	if len(args) > expected {
-		name := strconv.Quote(args[expected])
-		if strings.Contains(name, ":") || len(args[expected]) >= 16 {
-			name = "(not shown: it may be a secret)"
+	if c.Probe && len(args) > 0 {
+		u, err := url.Parse(args[0])
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || !portFits(u) || u.User != nil {
+			return errors.New("the URL to probe must begin with http:// or https:// and name a host, but no user or password")
 		}
-		return fmt.Errorf("unexpected argument %s: healthd takes flags, healthd probe takes flags and then one URL", name)
+		c.URL, args = args[0], args[1:]
 	}
-	if len(args) == 0 {
+	switch {
+	case len(args) == 0:
 		return nil
+	case strings.Contains(args[0], ":") || len(args[0]) >= 16: // like a secret
+		args[0] = "(not shown)"
 	}
-	c.URL = args[0]
-	u, err := url.Parse(c.URL)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || !portFits(u) || u.User != nil {
-		return errors.New("the URL to probe must begin with http:// or https:// and name a host, but no user or password")
-	}
-	return nil
+	return fmt.Errorf("unexpected argument %q: healthd takes flags, healthd probe takes flags and then one URL", args[0])
 }
 
 func duration(dst *time.Duration, least time.Duration) func(name, value string) error {

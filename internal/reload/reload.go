@@ -45,7 +45,7 @@ type Value[T any] struct {
 func New[T any](name string, log *slog.Logger, parse func(contents [][]byte) (T, error), files ...File) (*Value[T], error) {
 	v := &Value[T]{name: name, log: log, parse: parse, files: files, asked: make(chan chan struct{})}
 	v.current.Store(new(T))
-	_, err := v.reload()
+	_, err := v.load()
 	return v, err
 }
 
@@ -83,7 +83,8 @@ func (v *Value[T]) Watch(ctx context.Context) {
 	defer signal.Stop(hangup)
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	for done := make(chan struct{}); v.files != nil; {
+	for v.files != nil {
+		done := make(chan struct{})
 		select {
 		case <-ctx.Done():
 			return
@@ -93,12 +94,11 @@ func (v *Value[T]) Watch(ctx context.Context) {
 		}
 		v.refresh()
 		close(done)
-		done = make(chan struct{})
 	}
 }
 
 func (v *Value[T]) refresh() {
-	switch changed, err := v.reload(); {
+	switch changed, err := v.load(); {
 	case err != nil:
 		v.log.Error("cannot reload; the last good value stays in use", "err", err)
 	case changed:
@@ -106,31 +106,18 @@ func (v *Value[T]) refresh() {
 	}
 }
 
-// reload tries twice, for files that are swapped together may have been read half before and
-// half after.
-func (v *Value[T]) reload() (changed bool, err error) {
-	changed, err = v.load()
-	if err != nil {
-		if again, mended := v.load(); again {
-			err = mended
-		}
-	}
-	return changed, err
-}
-
 // load parses what has changed. It compares contents, not times or names: it does not matter
 // whether a file was written, renamed, or moved behind a link, as Kubernetes does.
 func (v *Value[T]) load() (changed bool, err error) {
 	contents, err := read(v.files)
 	if err != nil {
-		contents = [][]byte{[]byte(err.Error())}
+		contents = [][]byte{[]byte(err.Error())} // which is news, too
 	}
+	first := v.seen == nil
 	if slices.EqualFunc(contents, v.seen, bytes.Equal) {
 		return false, nil
 	}
-	first := v.seen == nil
-	v.seen = contents
-	if err != nil {
+	if v.seen = contents; err != nil {
 		return true, err
 	}
 	value, err := v.parse(contents)
@@ -148,20 +135,14 @@ func read(files []File) (contents [][]byte, err error) {
 	for _, f := range files {
 		var content []byte
 		info, err := os.Stat(f.Path)
-		switch {
-		case err != nil:
-		case !info.Mode().IsRegular():
-			err = errors.New("not a regular file")
-		case info.Size() > maxFile:
-			err = errors.New("larger than 1 MiB")
-		default:
+		if err == nil && (!info.Mode().IsRegular() || info.Size() > maxFile) {
+			err = &fs.PathError{Err: errors.New("not a regular file of at most 1 MiB")}
+		}
+		if err == nil {
 			content, err = os.ReadFile(f.Path)
 		}
-		if inner := new(fs.PathError); errors.As(err, &inner) {
-			err = inner.Err // without the path
-		}
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", f.Setting, err)
+			return nil, fmt.Errorf("%s: %w", f.Setting, errors.Unwrap(err)) // without the path
 		}
 		contents = append(contents, content)
 	}

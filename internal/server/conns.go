@@ -12,22 +12,13 @@ import (
 	"syscall"
 )
 
-// conns is the set of open connections. One rule bounds what clients can hold: at
-// most max are open, and for one more, the one whose state changed longest ago is
-// closed. A probe is done within a millisecond, so under a flood the one that goes
-// is the flood's own.
+// conns is the set of open connections. One rule bounds what clients can hold: at most max are
+// open, and for one more, the one whose state changed longest ago is closed. A probe is done
+// within a millisecond, so under a flood the one that goes is the flood's own.
 type conns struct {
 	max  int
 	mu   sync.Mutex
 	list list.List // of *conn, the one whose state changed longest ago first
-}
-
-// conn is a connection in the set.
-type conn struct {
-	*net.TCPConn
-	spoke atomic.Bool   // something has come from the client
-	place *list.Element // guarded by conns.mu, as is state
-	state http.ConnState
 }
 
 // maxConns is 128, or half of the process's descriptors if that is less.
@@ -37,10 +28,18 @@ func maxConns() int {
 	return int(min(128, limit.Cur/2))
 }
 
-// Read lets the others run after every read: a flood of HTTP/2 frames on one
-// connection would else keep the processor from them.
+// conn is a connection in the set. Of the fields, conns.mu guards place and state.
+type conn struct {
+	net.Conn
+	spoke atomic.Bool // something has come from the client
+	place *list.Element
+	state http.ConnState
+}
+
+// Read lets the others run after every read: a flood of HTTP/2 frames on one connection would
+// else keep the processor from them.
 func (c *conn) Read(p []byte) (int, error) {
-	n, err := c.TCPConn.Read(p)
+	n, err := c.Conn.Read(p)
 	if n > 0 {
 		c.spoke.Store(true)
 		runtime.Gosched()
@@ -50,13 +49,25 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// track is the http.Server's ConnState hook. List methods ignore a place that is
-// no longer in the list.
+// listener makes a *conn of every connection.
+type listener struct{ net.Listener }
+
+func (l listener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	return &conn{Conn: c}, err
+}
+
+// track is the http.Server's ConnState hook.
 func (s *conns) track(nc net.Conn, state http.ConnState) {
 	if overTLS, ok := nc.(*tls.Conn); ok {
-		nc = overTLS.NetConn() // whose Close, unlike the other's, never waits for the client
+		nc = overTLS.NetConn() // whose Close never waits for the client
 	}
 	c := nc.(*conn)
+	if state == http.StateNew && s.crowded() {
+		// Let the connected run before one more is accepted: the last may be a probe, and what was
+		// closed has memory to give back.
+		runtime.Gosched()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c.state = state
@@ -67,21 +78,21 @@ func (s *conns) track(nc net.Conn, state http.ConnState) {
 			s.list.Remove(s.list.Front()).(*conn).Close()
 		}
 	case http.StateClosed:
-		s.list.Remove(c.place)
+		s.list.Remove(c.place) // nothing, if it is out already; so for MoveToBack
 	default:
 		s.list.MoveToBack(c.place)
 	}
 }
 
-// crowded reports whether more than half of the connections are taken.
+// crowded reports whether more than half of the places are taken.
 func (s *conns) crowded() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.list.Len() > s.max/2
 }
 
-// closeSilent closes the connections that have sent nothing; over TLS, where a
-// handshake is something, those without a request.
+// closeSilent closes the connections that have sent nothing; over TLS, where a handshake is
+// something, those without a request.
 func (s *conns) closeSilent(overTLS bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -90,23 +101,4 @@ func (s *conns) closeSilent(overTLS bool) {
 			c.Close()
 		}
 	}
-}
-
-// listener accepts connections for the set.
-type listener struct {
-	*net.TCPListener
-	open *conns
-}
-
-// Accept lets the connected run first if it is crowded: the last one may be a
-// probe, and what was closed has memory to give back.
-func (l listener) Accept() (net.Conn, error) {
-	if l.open.crowded() {
-		runtime.Gosched()
-	}
-	c, err := l.AcceptTCP()
-	if err != nil {
-		return nil, err
-	}
-	return &conn{TCPConn: c}, nil
 }

@@ -143,7 +143,7 @@ func TestForOneMoreTheConnectionWhoseStateChangedLongestAgoIsClosed(t *testing.T
 		}
 		defer l.Close()
 		dial(t, l.Addr().String())
-		c, err := (listener{l, s}).Accept()
+		c, err := (listener{l}).Accept()
 		if err != nil {
 			t.Fatal(err)
 		}

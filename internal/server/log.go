@@ -8,12 +8,10 @@ import (
 	"time"
 )
 
-// logged logs every request that reaches a handler, without its query: people put
-// secrets there.
+// logged logs every request that reaches a handler, without its query: people put secrets there.
 func logged(log *slog.Logger, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		start := time.Now()
-		status := &statusRecorder{w, http.StatusOK}
+		start, status := time.Now(), &statusRecorder{w, http.StatusOK}
 		next.ServeHTTP(status, r)
 		log.Info("request", "method", r.Method, "path", r.URL.Path, "proto", r.Proto,
 			"status", status.code, "took", time.Since(start).String(), "remote", r.RemoteAddr)
@@ -33,13 +31,13 @@ func (w *statusRecorder) WriteHeader(code int) {
 // errorLog makes a warning of what net/http complains of.
 func errorLog(to *slog.Logger) *log.Logger { return log.New(complaints{to}, "", 0) }
 
-type complaints struct{ log *slog.Logger }
+type complaints struct{ *slog.Logger }
 
 // Write drops what is no news: a connection that sent nothing, as a TCP check is.
 func (c complaints) Write(line []byte) (int, error) {
 	text := strings.TrimSpace(string(line))
 	if !strings.HasPrefix(text, "http: TLS handshake error") || !strings.HasSuffix(text, ": EOF") {
-		c.log.Warn(text)
+		c.Warn(text)
 	}
 	return len(line), nil
 }

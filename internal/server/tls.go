@@ -10,17 +10,14 @@ import (
 	"example.com/healthd/internal/reload"
 )
 
-// tlsConfig allows TLS 1.3, whose suites are fixed, and TLS 1.2.
+// tlsConfig allows TLS 1.3 and 1.2.
 func tlsConfig(certificate *reload.Value[*tls.Certificate]) *tls.Config {
 	return &tls.Config{
 		NextProtos: []string{"h2", "http/1.1", "http/1.0"}, // the last is all that curl --http1.0 offers
 		CipherSuites: []uint16{ // Go's defaults without CBC, of which scanners warn (testssl: LUCKY13)
-			tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
-			tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
-			tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
-			tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-			tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
-			tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+			tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+			tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+			tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 		},
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			certificate.Refresh()
@@ -29,22 +26,21 @@ func tlsConfig(certificate *reload.Value[*tls.Certificate]) *tls.Config {
 	}
 }
 
-// ParseCertificate takes two PEM files, a certificate with its chain and its key.
-// They are good if a handshake with them succeeds.
+// ParseCertificate takes two PEM files, a certificate with its chain and its key. They are good
+// if a handshake with them succeeds.
 func ParseCertificate(files [][]byte) (*tls.Certificate, error) {
 	pair, err := tls.X509KeyPair(files[0], files[1])
-	switch {
-	case err != nil && bytes.Contains(files[1], []byte("ENCRYPTED")): // PKCS #8's label, or RFC 1421's header
+	if err != nil && bytes.Contains(files[1], []byte("ENCRYPTED")) { // PKCS #8's label, or RFC 1421's header
 		return nil, errors.New("the key is encrypted; decrypt it: openssl pkey -in FILE -out NEWFILE")
-	case err != nil:
+	} else if err != nil {
 		return nil, err
 	}
 	here, there := net.Pipe()
-	go func() {
-		tls.Client(there, &tls.Config{InsecureSkipVerify: true}).Handshake()
-		there.Close()
-	}()
 	defer here.Close()
+	go func() {
+		defer there.Close()
+		tls.Client(there, &tls.Config{InsecureSkipVerify: true}).Handshake()
+	}()
 	if err := tls.Server(here, &tls.Config{Certificates: []tls.Certificate{pair}}).Handshake(); err != nil {
 		return nil, fmt.Errorf("a handshake with it fails: %w", err)
 	}

@@ -29,7 +29,7 @@ const (
 )
 
 const (
-	recheck = time.Second           // the most between the first failed check and the one that decides
+	recheck = time.Second           // or the interval, until a failed check is made again
 	retry   = 20 * time.Millisecond // until a full backlog is tried again
 )
 
@@ -43,18 +43,14 @@ type Watcher struct {
 }
 
 // New returns a Watcher of targets: tcp://host:port and unix:///path, which must accept a
-// connection, and http and https URLs, which must answer 200 to 399, within timeout each.
+// connection, and http and https URLs, which must answer 200 to 399, within timeout each. It
+// asks as the kubelet does: no redirect is followed, no certificate verified.
 func New(targets []*url.URL, interval, timeout time.Duration, log *slog.Logger) *Watcher {
-	w := &Watcher{targets: targets, interval: interval, timeout: timeout, log: log}
+	w := &Watcher{targets: targets, interval: interval, timeout: timeout, log: log, transport: &http.Transport{
+		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
+		DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: 16 << 10,
+	}}
 	w.unchecked.Store(int32(len(targets)))
-	// It asks as the kubelet does: the certificate is not verified, no redirect is followed (a
-	// transport never does), every check is a connection.
-	w.transport = &http.Transport{
-		TLSClientConfig:        &tls.Config{InsecureSkipVerify: true},
-		DisableKeepAlives:      true,
-		DisableCompression:     true,
-		MaxResponseHeaderBytes: 16 << 10,
-	}
 	return w
 }
 
@@ -69,8 +65,7 @@ func (w *Watcher) Verdict() string {
 	return Healthy
 }
 
-// Watch checks every target at once and then each on its own in every interval, until ctx
-// ends.
+// Watch checks every target at once and then each on its own in every interval, until ctx ends.
 func (w *Watcher) Watch(ctx context.Context) {
 	var all sync.WaitGroup
 	for _, target := range w.targets {
@@ -80,10 +75,10 @@ func (w *Watcher) Watch(ctx context.Context) {
 }
 
 func (w *Watcher) watch(ctx context.Context, target *url.URL) {
-	name := target.Scheme + "://" + target.Host + target.Path // no query, which may hold a secret
-	verdict := Starting
+	name := target.Scheme + "://" + target.Host + target.Path // no query: it may hold a secret
 	// The first pause is of any length: a fleet that started together must not check in step.
-	for pause := 1 + rand.N(w.interval); ctx.Err() == nil; pause = w.interval {
+	verdict, pause := Starting, 1+rand.N(w.interval)
+	for ; ; pause = w.interval {
 		err := w.check(ctx, target)
 		if err != nil && verdict == Healthy { // one lost packet takes nothing out
 			wait(ctx, min(recheck, w.interval))
@@ -96,23 +91,26 @@ func (w *Watcher) watch(ctx context.Context, target *url.URL) {
 		if verdict = Healthy; err != nil {
 			verdict = Unhealthy
 		}
-		switch {
-		case err != nil && was != Unhealthy:
-			w.down.Add(1)
-		case err == nil && was == Unhealthy:
-			w.down.Add(-1)
-		}
-		if was == Starting {
-			w.unchecked.Add(-1)
-		}
-		switch {
-		case was == verdict:
-		case err != nil:
-			w.log.Error("target is down", "target", name, "reason", err)
-		default:
-			w.log.Info("target is up", "target", name)
+		if was != verdict {
+			w.note(was, name, err)
 		}
 		wait(ctx, pause)
+	}
+}
+
+// note counts and logs a change from a verdict: why the target is down, or nil.
+func (w *Watcher) note(was, target string, reason error) {
+	if reason != nil {
+		w.down.Add(1)
+		defer w.log.Error("target is down", "target", target, "reason", reason)
+	} else {
+		defer w.log.Info("target is up", "target", target)
+	}
+	switch was {
+	case Starting:
+		w.unchecked.Add(-1)
+	case Unhealthy:
+		w.down.Add(-1)
 	}
 }
 
@@ -128,30 +126,29 @@ func (w *Watcher) check(ctx context.Context, target *url.URL) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, w.timeout)
 	defer cancel()
 	var resolving atomic.Pointer[string]
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{ // of every dialer
+	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{ // of every dialer
 		DNSStart:     func(info httptrace.DNSStartInfo) { resolving.Store(&info.Host) },
 		ConnectStart: func(string, string) { resolving.Store(nil) },
 	})
 	switch target.Scheme {
 	case "tcp":
-		err = dial(ctx, "tcp", target.Host)
+		err = dial(traced, "tcp", target.Host)
 	case "unix":
-		err = dial(ctx, "unix", target.Path)
+		err = dial(traced, "unix", target.Path)
 	default:
-		err = w.get(ctx, target)
+		err = w.get(traced, target)
 	}
-	name, late := resolving.Load(), ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded)
-	switch {
-	case err != nil && late && name != nil:
+	if err == nil || ctx.Err() == nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	if name := resolving.Load(); name != nil {
 		return fmt.Errorf("the name %s could not be resolved within %v", *name, w.timeout)
-	case err != nil && late:
-		return fmt.Errorf("no answer within %v", w.timeout)
 	}
-	return err
+	return fmt.Errorf("no answer within %v", w.timeout)
 }
 
-// dial tries again while a Unix socket's backlog is full: Linux lets no connection wait for a
-// place in it, as it does in that of a TCP port.
+// dial tries again while a Unix socket's backlog is full: Linux lets no connection wait there,
+// as it does for a TCP port.
 func dial(ctx context.Context, network, address string) error {
 	for {
 		c, err := new(net.Dialer).DialContext(ctx, network, address)
