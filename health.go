@@ -7,18 +7,15 @@ import (
 	"sync/atomic"
 )
 
-// health answers /health with a status: "draining" once it is told to leave, and
-// until then what verdict returns. It opens no socket and reads no setting.
+// health answers /health with a status: "draining" once that is set, and until then what
+// verdict returns. It opens no socket and reads no setting.
 type health struct {
 	verdict  func() string // "healthy", "unhealthy" or "starting"; called for every request
 	draining atomic.Bool
 }
 
-// drain makes every later answer "draining". It may be called from any goroutine.
-func (h *health) drain() { h.draining.Store(true) }
-
-// ServeHTTP answers GET and HEAD: 200 if healthy, else 503. The method and the
-// path are the router's to check.
+// ServeHTTP answers GET and HEAD: 200 if healthy, else 503. The method and the path are the
+// router's to check.
 func (h *health) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	status := h.verdict()
 	if h.draining.Load() {

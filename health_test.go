@@ -21,7 +21,7 @@ func serving() *health { return &health{verdict: func() string { return target.H
 
 func leaving() *health {
 	h := serving()
-	h.drain()
+	h.draining.Store(true)
 	return h
 }
 

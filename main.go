@@ -96,7 +96,7 @@ func serve(ctx context.Context, cfg config.Config, stderr io.Writer) (code int, 
 		}
 	}
 	health := &health{verdict: watcher.Verdict}
-	srv := server.Server{Log: log, Drain: cfg.Drain, OnStop: health.drain, Verbose: cfg.Verbose}
+	srv := server.Server{Log: log, Draining: &health.draining, Drain: cfg.Drain, Verbose: cfg.Verbose}
 	srv.Handler = routes(cfg.Auth, health, methods, log)
 	if cert, key := reload.File(cfg.TLSCert), reload.File(cfg.TLSKey); cert.Path != "" {
 		srv.Certificate, err = reload.New(cert.Setting+", "+key.Setting, log, server.ParseCertificate, cert, key)

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -17,7 +18,7 @@ import (
 // startServer runs s in this process and returns its address. It ends with t.
 func startServer(t *testing.T, s *Server) string {
 	t.Helper()
-	s.OnStop = func() {}
+	s.Draining = new(atomic.Bool)
 	ctx, cancel := context.WithCancel(t.Context())
 	r, w := io.Pipe()
 	s.Log = slog.New(slog.NewTextHandler(w, nil))

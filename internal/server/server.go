@@ -29,8 +29,8 @@ const (
 type Server struct {
 	Handler     http.Handler
 	Log         *slog.Logger
+	Draining    *atomic.Bool                    // set at the first signal, before any wait
 	Drain       time.Duration                   // how long to keep serving after SIGTERM
-	OnStop      func()                          // called once, at the first signal, before any wait
 	Verbose     bool                            // log every request
 	Certificate *reload.Value[*tls.Certificate] // refreshed in every handshake; nil is plain TCP
 }
@@ -42,7 +42,6 @@ type Server struct {
 func (s *Server) Run(ctx context.Context, addr string) error {
 	signals := make(chan os.Signal, 1) // before the port is open: whoever finds it open may signal
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
-	defer close(signals)
 	defer signal.Stop(signals)
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -50,8 +49,7 @@ func (s *Server) Run(ctx context.Context, addr string) error {
 	}
 	s.Log.Info("listening", "addr", l.Addr().String())
 	open := &conns{max: maxConns()}
-	var stopping atomic.Bool
-	srv := s.httpServer(open, &stopping)
+	srv := s.httpServer(open)
 	served := make(chan error, 1)
 	go func() {
 		if s.Certificate != nil {
@@ -69,21 +67,16 @@ func (s *Server) Run(ctx context.Context, addr string) error {
 	case cause = <-signals:
 	}
 	go func() {
-		for next := range signals {
-			if next == os.Interrupt {
-				os.Exit(130) // as a shell calls an end by SIGINT
-			}
+		for <-signals != os.Interrupt {
 		}
+		os.Exit(130) // as a shell calls an end by SIGINT
 	}()
 	if cause == syscall.SIGTERM {
 		drain = s.Drain
 	}
-	stopping.Store(true)
-	s.OnStop()
+	s.Draining.Store(true)
 	s.Log.Info("draining", "signal", cause.String(), "for", drain.String())
 	select {
-	case err := <-served:
-		return err
 	case <-ctx.Done():
 	case <-time.After(drain):
 	}
@@ -104,7 +97,7 @@ func (s *Server) Run(ctx context.Context, addr string) error {
 }
 
 // httpServer sets every limit.
-func (s *Server) httpServer(open *conns, stopping *atomic.Bool) *http.Server {
+func (s *Server) httpServer(open *conns) *http.Server {
 	srv := &http.Server{
 		Handler:                      s.Handler,
 		Protocols:                    new(http.Protocols),
@@ -130,7 +123,7 @@ func (s *Server) httpServer(open *conns, stopping *atomic.Bool) *http.Server {
 	if s.Verbose {
 		srv.Handler = logged(s.Log, srv.Handler)
 	}
-	srv.Handler = retiring(open, stopping, srv.Handler)
+	srv.Handler = retiring(open, s.Draining, srv.Handler)
 	if s.Certificate != nil {
 		srv.TLSConfig = tlsConfig(s.Certificate)
 	}
@@ -138,12 +131,12 @@ func (s *Server) httpServer(open *conns, stopping *atomic.Bool) *http.Server {
 }
 
 // retiring says which answers are the last of their connection.
-func retiring(open *conns, stopping *atomic.Bool, next http.Handler) http.Handler {
+func retiring(open *conns, draining *atomic.Bool, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body := r.ContentLength != 0
 		// After a body that it has not read, net/http answers at once if the answer is the last. It
 		// forgets the Transfer-Encoding of HTTP/1.0, which must end its connection (RFC 9112, 6.1).
-		if body || !r.ProtoAtLeast(1, 1) || stopping.Load() || open.crowded() {
+		if body || !r.ProtoAtLeast(1, 1) || draining.Load() || open.crowded() {
 			w.Header().Set("Connection", "close") // of HTTP/2, net/http makes GOAWAY
 		}
 		if body {

@@ -29,9 +29,9 @@ func TestMain(m *testing.M) {
 func serveForTest(drain time.Duration) int {
 	var leaving atomic.Bool
 	s := Server{
-		Log:    slog.New(slog.NewTextHandler(os.Stderr, nil)),
-		Drain:  drain,
-		OnStop: func() { leaving.Store(true) },
+		Log:      slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		Drain:    drain,
+		Draining: &leaving,
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if leaving.Load() {
 				w.WriteHeader(http.StatusServiceUnavailable)
