@@ -40,6 +40,7 @@ const debianPath = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/nagios/plugins"
 // packages names the Debian package of every program that a test asks for.
 var packages = map[string]string{
 	"apache2":                      "libapache2-mod-security2",
+	"bindfs":                       "bindfs",
 	"busybox":                      "busybox-static",
 	"caddy":                        "caddy",
 	"check_http":                   "monitoring-plugins-basic",
