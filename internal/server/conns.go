@@ -10,15 +10,17 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // conns is the set of open connections. One rule bounds what clients can hold: at most max are
 // open, and for one more, the one whose state changed longest ago is closed. A probe is done
 // within a millisecond, so under a flood the one that goes is the flood's own.
 type conns struct {
-	max  int
-	mu   sync.Mutex
-	list list.List // of *conn, the one whose state changed longest ago first
+	max      int
+	accepted int // while crowded; for Accept's goroutine alone
+	mu       sync.Mutex
+	list     list.List // of *conn, the one whose state changed longest ago first
 }
 
 // maxConns is 128, or half of the process's descriptors if that is less.
@@ -49,6 +51,15 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// SetReadDeadline lets no read wait longer than idleTimeout. With Server.IdleTimeout instead,
+// net/http keeps what an HTTP/2 connection holds for so long, if a request is open at its end.
+func (c *conn) SetReadDeadline(t time.Time) error {
+	if t.IsZero() {
+		t = time.Now().Add(idleTimeout)
+	}
+	return c.Conn.SetReadDeadline(t)
+}
+
 // listener makes a *conn of every connection.
 type listener struct{ net.Listener }
 
@@ -64,9 +75,12 @@ func (s *conns) track(nc net.Conn, state http.ConnState) {
 	}
 	c := nc.(*conn)
 	if state == http.StateNew && s.crowded() {
-		// Let the connected run before one more is accepted: the last may be a probe, and what was
-		// closed has memory to give back.
+		// Before one more is accepted, let the connected run, and now and then let what has come
+		// in reach them: the last one may be a probe, and what was closed has memory to give back.
 		runtime.Gosched()
+		if s.accepted++; s.accepted%16 == 0 {
+			time.Sleep(time.Millisecond)
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

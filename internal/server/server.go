@@ -104,7 +104,7 @@ func (s *Server) httpServer(open *conns) *http.Server {
 		ReadHeaderTimeout:            5 * time.Second,
 		ReadTimeout:                  requestTimeout,
 		WriteTimeout:                 requestTimeout,
-		IdleTimeout:                  idleTimeout,
+		IdleTimeout:                  -1,      // see conn.SetReadDeadline
 		MaxHeaderBytes:               8 << 10, // net/http adds 4 KiB
 		DisableGeneralOptionsHandler: true,
 		ConnState:                    open.track,
