@@ -6,102 +6,77 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"sync"
+	"sync/atomic"
 	"time"
 )
 
 const (
 	maxWarnings = 10   // a second
 	maxQueued   = 1024 // lines
-	flushWait   = 500 * time.Millisecond
 )
 
-// Handler writes text lines from a goroutine of its own. Of the records at WARN, the level of
-// what anyone on the network can cause, it writes ten a second. Lines left out, by that or by
-// a full queue, are counted, and the count follows a second later or once there is room.
-// Derived handlers (WithAttrs, WithGroup) do not throttle.
+// Handler writes text lines from a goroutine of its own: of the records at WARN, the level of
+// what strangers can cause, ten a second. Lines left out, by that or by a full queue, are counted,
+// and the count follows within a second of the writer's being free. Derived handlers (WithAttrs,
+// WithGroup) do not throttle.
 type Handler struct {
 	slog.Handler
-	lines chan []byte   // nil is the last
-	ended chan struct{} // closed once that is reached
-
-	mu       sync.Mutex
-	counting bool // a second is, and tell will be called at its end
-	warnings int  // in that second
-	left     int  // lines left out and not yet told of
+	lines    chan []byte
+	last     chan func()  // to be called when lines is empty
+	warnings atomic.Int64 // in this second, left out or not
+	lost     atomic.Int64 // lines that met a full queue, and are not yet told of
 }
 
 // New returns a Handler that writes to w until Close.
 func New(w io.Writer) *Handler {
-	h := &Handler{lines: make(chan []byte, maxQueued), ended: make(chan struct{})}
+	h := &Handler{lines: make(chan []byte, maxQueued), last: make(chan func())}
 	h.Handler = slog.NewTextHandler(queue{h}, nil)
-	go func() {
-		defer close(h.ended)
-		for line := <-h.lines; line != nil; line = <-h.lines {
-			w.Write(line)
-		}
-	}()
+	go h.write(w)
 	return h
 }
 
-// Handle implements [slog.Handler].
 func (h *Handler) Handle(ctx context.Context, r slog.Record) error {
-	if r.Level == slog.LevelWarn && h.count(1, 0) > maxWarnings {
-		h.count(0, 1)
-		return nil
+	if r.Level == slog.LevelWarn && h.warnings.Add(1) > maxWarnings {
+		return nil // write tells how many there were
 	}
 	return h.Handler.Handle(ctx, r)
 }
 
 // Close writes what is queued, and takes half a second at most.
 func (h *Handler) Close() {
-	h.tell()
-	timeout := time.After(flushWait)
+	wait, done := context.WithTimeout(context.Background(), 500*time.Millisecond)
 	select {
-	case h.lines <- nil:
+	case h.last <- done:
+	case <-wait.Done():
+	}
+	<-wait.Done()
+}
+
+func (h *Handler) write(w io.Writer) {
+	var done func()
+	log, second := slog.New(slog.NewTextHandler(w, nil)), time.Tick(time.Second)
+	for done == nil || len(h.lines) > 0 {
 		select {
-		case <-h.ended:
-		case <-timeout:
+		case line := <-h.lines:
+			w.Write(line)
+			continue
+		case done = <-h.last:
+		case <-second:
 		}
-	case <-timeout:
+		if left := h.lost.Swap(0) + max(0, h.warnings.Swap(0)-maxWarnings); left > 0 {
+			log.Warn("log lines left out", "count", left)
+		}
 	}
+	done()
 }
 
-func (h *Handler) count(warnings, left int) (warned int) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.warnings += warnings
-	h.left += left
-	if !h.counting {
-		h.counting = true
-		time.AfterFunc(time.Second, h.tell)
-	}
-	return h.warnings
-}
-
-// tell logs how many lines were left out, if there is room for one more.
-func (h *Handler) tell() {
-	h.mu.Lock()
-	left := h.left
-	h.counting, h.warnings, h.left = false, 0, 0
-	h.mu.Unlock()
-	if left > 0 && len(h.lines) == cap(h.lines) {
-		h.count(0, left)
-	} else if left > 0 {
-		r := slog.NewRecord(time.Now(), slog.LevelWarn, "log lines left out", 0)
-		r.Add("count", left)
-		h.Handler.Handle(context.Background(), r)
-	}
-}
-
-// queue is what the text handler writes its lines to.
 type queue struct{ *Handler }
 
 func (q queue) Write(line []byte) (int, error) {
 	select {
 	case q.lines <- append([]byte(nil), line...):
 	default:
-		q.count(0, 1)
+		q.lost.Add(1)
 	}
 	return len(line), nil
 }

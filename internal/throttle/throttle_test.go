@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"regexp"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -124,6 +123,9 @@ func TestALogThatNobodyReadsBlocksNobodyAndTellsLaterWhatItLost(t *testing.T) {
 		begun := time.Now()
 		const n = 3 * maxQueued
 		for range n {
+			log.Warn("refused") // pushes out nothing else
+		}
+		for range n {
 			log.Info("request")
 		}
 		if took := time.Since(begun); took > 0 {
@@ -133,8 +135,8 @@ func TestALogThatNobodyReadsBlocksNobodyAndTellsLaterWhatItLost(t *testing.T) {
 		close(out.resumed)
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		if got, left := out.take(); got["request"] < maxQueued || got["request"]+left != n {
-			t.Errorf("of %d lines %d were written and %d told of", n, got["request"], left)
+		if got, left := out.take(); got["refused"] != maxWarnings || got["request"] < maxQueued-maxWarnings || got["refused"]+got["request"]+left != 2*n {
+			t.Errorf("of %d warnings and as many others %v were written and %d told of", n, got, left)
 		}
 		log.Info("request")
 		closeLog()
@@ -153,22 +155,11 @@ func TestCloseWaitsForNobody(t *testing.T) {
 		}
 		begun := time.Now()
 		closeLog()
-		if took := time.Since(begun); took > flushWait {
-			t.Errorf("took %v, want %v at most", took, flushWait)
+		if took := time.Since(begun); took > 500*time.Millisecond {
+			t.Errorf("took %v, want half a second at most", took)
 		}
 		log.Info("after the end")
 		close(out.resumed)
 		closeLog() // again, for the goroutine's sake
-	})
-}
-
-func TestALineIsAsSlogWritesIt(t *testing.T) {
-	out := new(lines)
-	test(t, out, func(log *slog.Logger, close func()) {
-		log.Info("listening", "addr", ":8080")
-		close()
-		if len(out.all) != 1 || !strings.HasSuffix(out.all[0], "level=INFO msg=listening addr=:8080\n") {
-			t.Errorf("got %q", out.all)
-		}
 	})
 }
