@@ -1,6 +1,5 @@
-// Package target watches what is behind /health: programs that accept a connection or answer
-// HTTP. It checks in the background, so that however often the verdict is read, a target sees
-// one check in each interval.
+// Package target watches what is behind /health, in the background: however often the verdict
+// is read, a target sees one check in each interval.
 package target
 
 import (
@@ -14,7 +13,6 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
-	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -28,89 +26,69 @@ const (
 	Starting  = "starting"  // one has not been checked yet, and none is down
 )
 
-const (
-	recheck = time.Second           // or the interval, until a failed check is made again
-	retry   = 20 * time.Millisecond // until a full backlog is tried again
-)
-
 // Watcher checks targets and holds the verdict. Make one with New.
 type Watcher struct {
 	targets           []*url.URL
+	verdicts          []atomic.Value // over each: Healthy, Unhealthy, or nil before its first check
 	interval, timeout time.Duration
 	log               *slog.Logger
 	transport         *http.Transport
-	unchecked, down   atomic.Int32 // how many targets are
 }
 
 // New returns a Watcher of targets: tcp://host:port and unix:///path, which must accept a
 // connection, and http and https URLs, which must answer 200 to 399, within timeout each. It
 // asks as the kubelet does: no redirect is followed, no certificate verified.
 func New(targets []*url.URL, interval, timeout time.Duration, log *slog.Logger) *Watcher {
-	w := &Watcher{targets: targets, interval: interval, timeout: timeout, log: log, transport: &http.Transport{
-		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
-		DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: 16 << 10,
-	}}
-	w.unchecked.Store(int32(len(targets)))
-	return w
+	return &Watcher{
+		targets: targets, interval: interval, timeout: timeout, log: log,
+		verdicts: make([]atomic.Value, len(targets)), transport: &http.Transport{
+			TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
+			DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: 16 << 10,
+		},
+	}
 }
 
 // Verdict returns Healthy, Unhealthy or Starting. It waits for nothing.
 func (w *Watcher) Verdict() string {
-	switch {
-	case w.down.Load() > 0:
-		return Unhealthy
-	case w.unchecked.Load() > 0:
-		return Starting
+	all := Healthy
+	for i := range w.verdicts {
+		switch w.verdicts[i].Load() {
+		case Unhealthy:
+			return Unhealthy
+		case nil:
+			all = Starting
+		}
 	}
-	return Healthy
+	return all
 }
 
 // Watch checks every target at once and then each on its own in every interval, until ctx ends.
 func (w *Watcher) Watch(ctx context.Context) {
 	var all sync.WaitGroup
-	for _, target := range w.targets {
-		all.Go(func() { w.watch(ctx, target) })
+	for i, target := range w.targets {
+		all.Go(func() { w.watch(ctx, target, &w.verdicts[i]) })
 	}
 	all.Wait()
 }
 
-func (w *Watcher) watch(ctx context.Context, target *url.URL) {
-	name := target.Scheme + "://" + target.Host + target.Path // no query: it may hold a secret
+func (w *Watcher) watch(ctx context.Context, target *url.URL, verdict *atomic.Value) {
+	log := w.log.With("target", target.Scheme+"://"+target.Host+target.Path) // a query may hold a secret
 	// The first pause is of any length: a fleet that started together must not check in step.
-	verdict, pause := Starting, 1+rand.N(w.interval)
-	for ; ; pause = w.interval {
+	for pause := 1 + rand.N(w.interval); ; pause = w.interval {
 		err := w.check(ctx, target)
-		if err != nil && verdict == Healthy { // one lost packet takes nothing out
-			wait(ctx, min(recheck, w.interval))
+		if err != nil && verdict.Load() == Healthy { // one lost packet takes nothing out
+			wait(ctx, min(time.Second, w.interval))
 			err = w.check(ctx, target)
 		}
 		if ctx.Err() != nil {
 			return // broken off, not down
 		}
-		was := verdict
-		if verdict = Healthy; err != nil {
-			verdict = Unhealthy
-		}
-		if was != verdict {
-			w.note(was, name, err)
+		if err == nil && verdict.Swap(Healthy) != Healthy {
+			log.Info("target is up")
+		} else if err != nil && verdict.Swap(Unhealthy) != Unhealthy {
+			log.Error("target is down", "reason", err)
 		}
 		wait(ctx, pause)
-	}
-}
-
-// note counts and logs a change from a verdict: why the target is down, or nil.
-func (w *Watcher) note(was, target string, reason error) {
-	if reason != nil {
-		w.down.Add(1)
-		defer w.log.Error("target is down", "target", target, "reason", reason)
-	} else {
-		defer w.log.Info("target is up", "target", target)
-	}
-	switch was {
-	case Starting:
-		w.unchecked.Add(-1)
-	case Unhealthy:
-		w.down.Add(-1)
 	}
 }
 
@@ -122,56 +100,43 @@ func wait(ctx context.Context, d time.Duration) {
 }
 
 // check returns why target is down, or nil.
-func (w *Watcher) check(ctx context.Context, target *url.URL) (err error) {
+func (w *Watcher) check(ctx context.Context, target *url.URL) error {
+	begun := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, w.timeout)
 	defer cancel()
-	var resolving atomic.Pointer[string]
-	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{ // of every dialer
-		DNSStart:     func(info httptrace.DNSStartInfo) { resolving.Store(&info.Host) },
-		ConnectStart: func(string, string) { resolving.Store(nil) },
+	var late atomic.Value
+	late.Store("no answer")
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{ // of every dialer
+		DNSStart:     func(dns httptrace.DNSStartInfo) { late.Store("the name " + dns.Host + " could not be resolved") },
+		ConnectStart: func(string, string) { late.Store("no answer") },
 	})
-	switch target.Scheme {
-	case "tcp":
-		err = dial(traced, "tcp", target.Host)
-	case "unix":
-		err = dial(traced, "unix", target.Path)
-	default:
-		err = w.get(traced, target)
+	err := w.ask(ctx, target)
+	// Linux lets no connection wait at a Unix socket's full backlog, as it does at a TCP port's.
+	for ; errors.Is(err, syscall.EAGAIN) && ctx.Err() == nil; err = w.ask(ctx, target) {
+		wait(ctx, 20*time.Millisecond)
 	}
-	if err == nil || ctx.Err() == nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+	if err != nil && time.Since(begun) >= w.timeout {
+		return fmt.Errorf("%s within %v", late.Load(), w.timeout)
+	}
+	return err
+}
+
+// ask judges an answer by its status, as the kubelet does, and reads no body.
+func (w *Watcher) ask(ctx context.Context, target *url.URL) error {
+	if target.Scheme == "tcp" || target.Scheme == "unix" {
+		c, err := new(net.Dialer).DialContext(ctx, target.Scheme, target.Host+target.Path)
+		if err == nil {
+			c.Close()
+		}
 		return err
 	}
-	if name := resolving.Load(); name != nil {
-		return fmt.Errorf("the name %s could not be resolved within %v", *name, w.timeout)
-	}
-	return fmt.Errorf("no answer within %v", w.timeout)
-}
-
-// dial tries again while a Unix socket's backlog is full: Linux lets no connection wait there,
-// as it does for a TCP port.
-func dial(ctx context.Context, network, address string) error {
-	for {
-		c, err := new(net.Dialer).DialContext(ctx, network, address)
-		if err == nil {
-			return c.Close()
-		}
-		if !errors.Is(err, syscall.EAGAIN) || ctx.Err() != nil {
-			return err
-		}
-		wait(ctx, retry)
-	}
-}
-
-// get judges by the status, as the kubelet does, and reads no body.
-func (w *Watcher) get(ctx context.Context, target *url.URL) error {
-	req := &http.Request{Method: http.MethodGet, URL: target, Header: http.Header{"User-Agent": {"healthd"}}}
+	req := &http.Request{URL: target, Header: http.Header{"User-Agent": {"healthd"}}}
 	resp, err := w.transport.RoundTrip(req.WithContext(ctx))
 	if err != nil {
 		return err
 	}
-	resp.Body.Close()
-	if resp.StatusCode < 200 || resp.StatusCode > 399 {
-		return fmt.Errorf("answered %d", resp.StatusCode)
+	if resp.Body.Close(); resp.StatusCode < 200 || resp.StatusCode > 399 {
+		err = fmt.Errorf("answered %d", resp.StatusCode)
 	}
-	return nil
+	return err
 }
