@@ -3,12 +3,15 @@
 package config
 
 import (
+	"cmp"
 	_ "embed" // help.txt
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,146 +19,164 @@ import (
 
 // Config is what the user set, checked and with the defaults filled in.
 type Config struct {
-	Version bool   // print the version and do nothing else
-	Probe   bool   // be the client, not the server
-	URL     string // what the probe asks; empty is the instance that Addr describes
-
-	Addr    string        // listen address, host:port
-	Drain   time.Duration // how long to answer "draining" after SIGTERM, 0 or more
-	Verbose bool          // log every request
-
-	Targets  []*url.URL    // what /health speaks for: tcp, unix, http, https
-	Interval time.Duration // between the checks of a target, more than 0
-	Timeout  time.Duration // of a check and of a probe, more than 0
-
-	Auth    []string          // methods that lock /health, in the order named: basic, aksk, jwt
-	Secrets map[string]Secret // by method: those of Auth, and those of the token endpoint
-
-	TLSCert, TLSKey File // PEM; both or neither
+	Version           bool              // print the version and do nothing else
+	Probe             bool              // be the client, not the server
+	URL               string            // what the probe asks; empty is the instance that Addr describes
+	Addr              string            // listen address, host:port
+	Drain             time.Duration     // how long to answer "draining" after SIGTERM, 0 or more
+	Verbose           bool              // log every request
+	Targets           []*url.URL        // what /health speaks for: tcp, unix, http, https
+	Interval, Timeout time.Duration     // of the targets' checks, more than 0; Timeout is also the probe's
+	Auth              []string          // methods that lock /health, in the order named: basic, aksk, jwt
+	Secrets           map[string]Secret // by method: those of Auth, and those of the token endpoint
+	TLSCert, TLSKey   File              // PEM; both or neither
 }
 
-// File is a file that a setting names. Nothing here reads it.
-type File struct{ Setting, Path string }
+type File struct{ Setting, Path string } // that a setting names; nothing here reads it
 
-// Help is the reference page that -h prints.
-//
 //go:embed help.txt
-var Help string
+var Help string // the page that -h prints
 
-// Parse reads args, the command line without the program's name, and the environment. A flag
-// wins over its variable, and an empty variable is an unset one. The error is [flag.ErrHelp]
-// if help was asked for; any other is one line that names the settings and the mend, and
-// repeats no value: it may be a misplaced secret.
+// Parse reads the command line, without the program's name, and the environment. A flag wins over
+// its variable, and an empty variable is an unset one. The error is [flag.ErrHelp], or one line
+// that names the settings and the mend, but repeats no value: it may be a misplaced secret.
 func Parse(args []string, getenv func(string) string) (Config, error) {
 	c := Config{Addr: ":8080", Drain: 5 * time.Second, Interval: 5 * time.Second, Timeout: time.Second}
 	if len(args) > 0 && args[0] == "probe" {
-		c.Probe = true
-		args = args[1:]
+		c.Probe, args = true, args[1:]
 	}
 	settings := []struct {
 		flag, env string
-		set       func(name, value string) error // name is the one of the two that was given
+		dst       any
 	}{
-		{"addr", "HEALTHD_ADDR", c.address},
-		{"auth", "HEALTHD_AUTH", c.methods},
-		{"drain", "HEALTHD_DRAIN", duration(&c.Drain, 0)},
-		{"interval", "HEALTHD_INTERVAL", duration(&c.Interval, 1)},
-		{"target", "HEALTHD_TARGETS", c.target},
-		{"timeout", "HEALTHD_TIMEOUT", duration(&c.Timeout, 1)},
-		{"tls-cert", "HEALTHD_TLS_CERT", file(&c.TLSCert)},
-		{"tls-key", "HEALTHD_TLS_KEY", file(&c.TLSKey)},
-		{"verbose", "HEALTHD_VERBOSE", boolean(&c.Verbose)},
-		{"version", "", boolean(&c.Version)},
-	}
-	var mistakes []error
-	set := func(set func(name, value string) error, name, value string) {
-		if err := set(name, strings.TrimSpace(value)); err != nil {
-			mistakes = append(mistakes, fmt.Errorf("%s: %w", name, err))
-		}
+		{"addr", "HEALTHD_ADDR", &c.Addr},
+		{"auth", "HEALTHD_AUTH", &c.Auth},
+		{"drain", "HEALTHD_DRAIN", &c.Drain},
+		{"interval", "HEALTHD_INTERVAL", &c.Interval},
+		{"target", "HEALTHD_TARGETS", &c.Targets},
+		{"timeout", "HEALTHD_TIMEOUT", &c.Timeout},
+		{"tls-cert", "HEALTHD_TLS_CERT", &c.TLSCert},
+		{"tls-key", "HEALTHD_TLS_KEY", &c.TLSKey},
+		{"verbose", "HEALTHD_VERBOSE", &c.Verbose},
+		{"version", "", &c.Version},
 	}
 	flags := flag.NewFlagSet("healthd", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	given := make(map[string]bool) // by flag
+	given := make(map[string][]string) // by flag
 	for _, s := range settings {
 		define := flags.Func
-		if s.flag == "verbose" || s.flag == "version" {
+		if _, is := s.dst.(*bool); is {
 			define = flags.BoolFunc
 		}
-		define(s.flag, "", func(value string) error {
-			given[s.flag] = true
-			set(s.set, "-"+s.flag, value)
-			return nil
-		})
+		define(s.flag, "", func(value string) error { given[s.flag] = append(given[s.flag], value); return nil })
 	}
 	switch err := flags.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
+	case err == flag.ErrHelp:
 		return c, err
 	case err != nil && strings.HasPrefix(err.Error(), "flag needs an argument"): // and names a known flag
 		return c, fmt.Errorf("%w (healthd -h lists the settings)", err)
 	case err != nil:
 		return c, fmt.Errorf("unknown flag, number %d of the arguments (healthd -h lists the settings)", len(args)-flags.NArg())
-	case c.Version:
-		return c, nil
 	}
+	var mistakes []string
+	mistake := func(format string, args ...any) { mistakes = append(mistakes, fmt.Sprintf(format, args...)) }
 	for _, s := range settings {
+		name, values := "-"+s.flag, given[s.flag]
 		switch value, port := getenv(s.env), getenv("PORT"); {
-		case given[s.flag]:
+		case values != nil:
 		case s.flag == "addr" && value == "" && port != "":
-			set(s.set, "PORT", ":"+port)
+			name, values = "PORT", []string{":" + port}
 		case s.flag == "target" && value != "":
-			for one := range strings.SplitSeq(value, ",") {
-				set(s.set, s.env, one)
-			}
+			name, values = s.env, strings.Split(value, ",")
 		case value != "":
-			set(s.set, s.env, value)
+			name, values = s.env, []string{value}
+		}
+		for _, value := range values {
+			if fits, mend := c.set(s.dst, name, strings.TrimSpace(value)); !fits {
+				mistake("%s: use %s", name, mend)
+			}
 		}
 	}
-	mistakes = append(append(mistakes, c.arguments(flags.Args())), c.secrets(getenv)...)
+	c.arguments(flags.Args(), mistake)
+	c.secrets(getenv, mistake)
 	if (c.TLSCert.Path == "") != (c.TLSKey.Path == "") {
-		mistakes = append(mistakes, errors.New("-tls-cert and -tls-key (HEALTHD_TLS_CERT, HEALTHD_TLS_KEY) go together; set both"))
+		mistake("-tls-cert and -tls-key (HEALTHD_TLS_CERT, HEALTHD_TLS_KEY) go together; set both")
 	}
-	if err := errors.Join(mistakes...); err != nil {
-		return c, errors.New(strings.ReplaceAll(err.Error(), "\n", "; "))
+	if len(mistakes) > 0 && !c.Version {
+		return c, errors.New(strings.Join(mistakes, "; "))
 	}
 	return c, nil
 }
 
+// set puts value into dst, a field of c, and reports whether it fits there, or else what does.
+func (c *Config) set(dst any, name, value string) (fits bool, mend string) {
+	var err error
+	switch dst := dst.(type) {
+	case *bool:
+		*dst, err = strconv.ParseBool(value)
+		return err == nil, "true or false"
+	case *time.Duration:
+		*dst, err = time.ParseDuration(value)
+		fits = err == nil && (*dst > 0 || *dst == 0 && dst == &c.Drain)
+		return fits, "a number and a unit, such as 5s or 500ms: more than 0, or for -drain also 0"
+	case *string: // to listen on
+		*dst = value
+		host, port, _ := net.SplitHostPort(value)
+		_, err = strconv.ParseUint(port, 10, 16)
+		badIP := strings.Trim(host, "0123456789.") == "" && net.ParseIP(cmp.Or(host, "::")) == nil
+		return err == nil && !badIP && !strings.ContainsAny(host, " /@"), "host:port or :port, such as :8080"
+	case *[]string:
+		fits = true
+		for method := range strings.SplitSeq(value, ",") {
+			method = strings.TrimSpace(method)
+			fits = fits && slices.Contains([]string{"basic", "aksk", "jwt"}, method) && !slices.Contains(*dst, method)
+			*dst = append(*dst, method)
+		}
+		return fits, "a list of basic, aksk, jwt, such as basic,jwt"
+	case *[]*url.URL:
+		u, fits := endpoint(value)
+		*dst = append(*dst, u)
+		return fits, "tcp://host:port, unix:///path, http://host/path or https://host/path, without user, password and fragment"
+	default:
+		*dst.(*File) = File{name, value}
+		return true, ""
+	}
+}
+
 // arguments takes what follows the flags: nothing, or the URL to probe.
-func (c *Config) arguments(args []string) error {
+func (c *Config) arguments(args []string, mistake func(string, ...any)) {
 	if c.Probe && len(args) > 0 {
-		u, err := url.Parse(args[0])
-		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || !portFits(u) || u.User != nil {
-			return errors.New("the URL to probe must begin with http:// or https:// and name a host, but no user or password")
+		if u, fits := endpoint(args[0]); !fits || u.Scheme != "http" && u.Scheme != "https" {
+			mistake("the URL to probe must begin with http:// or https:// and name a host, but no user, password or fragment")
 		}
 		c.URL, args = args[0], args[1:]
 	}
-	switch {
-	case len(args) == 0:
-		return nil
-	case strings.Contains(args[0], ":") || len(args[0]) >= 16: // like a secret
-		args[0] = "(not shown)"
-	}
-	return fmt.Errorf("unexpected argument %q: healthd takes flags, healthd probe takes flags and then one URL", args[0])
-}
-
-func duration(dst *time.Duration, least time.Duration) func(name, value string) error {
-	return func(_, value string) (err error) {
-		if *dst, err = time.ParseDuration(value); err != nil || *dst < least {
-			return errors.New("use a number and a unit, such as 5s or 500ms: more than 0, or for -drain also 0")
+	if len(args) > 0 {
+		first := args[0]
+		if strings.Contains(first, ":") || len(first) >= 16 { // like a secret
+			first = "(not shown)"
 		}
-		return nil
+		mistake("unexpected argument %q: healthd takes flags, healthd probe takes flags and then one URL", first)
 	}
 }
 
-func boolean(dst *bool) func(name, value string) error {
-	return func(_, value string) (err error) {
-		if *dst, err = strconv.ParseBool(value); err != nil {
-			return errors.New("use true or false")
-		}
-		return nil
+// endpoint returns the URL s. It fits if one can connect to it and all of it is sent.
+func endpoint(s string) (u *url.URL, fits bool) {
+	u, _ = url.Parse(s)
+	u = cmp.Or(u, new(url.URL))
+	port, err := strconv.ParseUint(cmp.Or(u.Port(), "1"), 10, 16)
+	host := u.Hostname() != "" && err == nil && port > 0
+	schemes := map[string]bool{
+		"tcp":   host && u.Port() != "" && u.Path+u.RawQuery == "",
+		"unix":  u.Path != "" && u.Host+u.RawQuery == "",
+		"http":  host,
+		"https": host,
 	}
+	return u, schemes[u.Scheme] && u.User == nil && u.Fragment == ""
 }
 
-func file(dst *File) func(name, value string) error {
-	return func(name, value string) error { *dst = File{name, value}; return nil }
+// PlaintextAuth reports whether credentials will cross a network in clear text.
+func (c Config) PlaintextAuth() bool {
+	host, _, _ := net.SplitHostPort(c.Addr)
+	return len(c.Auth) > 0 && c.TLSCert.Path == "" && host != "localhost" && !net.ParseIP(host).IsLoopback()
 }

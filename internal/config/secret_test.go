@@ -44,16 +44,16 @@ func TestSecretsAreRefused(t *testing.T) {
 		{"an empty HEALTHD_AUTH", "", m{"HEALTHD_AUTH": "", "HEALTHD_BASIC": pair}, "name basic in -auth (HEALTHD_AUTH)"},
 		{"a probe without its method", "probe", m{"HEALTHD_BASIC": pair}, "name basic in -auth (HEALTHD_AUTH)"},
 
-		{"both forms of basic", "-auth basic", m{"HEALTHD_BASIC": pair, "HEALTHD_BASIC_FILE": "f"}, "HEALTHD_BASIC and HEALTHD_BASIC_FILE are both set"},
-		{"both forms of aksk", "-auth aksk", m{"HEALTHD_AKSK": pair, "HEALTHD_AKSK_FILE": "f"}, "HEALTHD_AKSK and HEALTHD_AKSK_FILE are both set"},
-		{"both forms of the JWT secret", "-auth jwt", m{"HEALTHD_JWT_SECRET": key32, "HEALTHD_JWT_SECRET_FILE": "f"}, "HEALTHD_JWT_SECRET and HEALTHD_JWT_SECRET_FILE are both set"},
+		{"both forms of basic", "-auth basic", m{"HEALTHD_BASIC": pair, "HEALTHD_BASIC_FILE": "f"}, "set HEALTHD_BASIC or HEALTHD_BASIC_FILE, and not both"},
+		{"both forms of aksk", "-auth aksk", m{"HEALTHD_AKSK": pair, "HEALTHD_AKSK_FILE": "f"}, "set HEALTHD_AKSK or HEALTHD_AKSK_FILE, and not both"},
+		{"both forms of the JWT secret", "-auth jwt", m{"HEALTHD_JWT_SECRET": key32, "HEALTHD_JWT_SECRET_FILE": "f"}, "set HEALTHD_JWT_SECRET or HEALTHD_JWT_SECRET_FILE, and not both"},
 
 		{"several lines in a variable", "-auth basic", m{"HEALTHD_BASIC": pair + "\n" + pair}, "HEALTHD_BASIC holds a control character"},
 
 		{"a JWT secret of 31 bytes", "-auth jwt", m{"HEALTHD_JWT_SECRET": key32[:31]}, "HEALTHD_JWT_SECRET is 31 bytes; HS256 needs at least 32"},
 		{"a JWT secret of 31 bytes and white space", "-auth jwt", m{"HEALTHD_JWT_SECRET": " " + key32[:31] + "\n"}, "HEALTHD_JWT_SECRET is 31 bytes"},
 
-		{"no user", "-auth basic", m{"HEALTHD_BASIC": ":" + mark}, "HEALTHD_BASIC is not of the form name:secret with both halves"},
+		{"no user", "-auth basic", m{"HEALTHD_BASIC": ":" + mark}, "HEALTHD_BASIC is not of the form name:secret, with both halves"},
 		{"no password", "-auth basic", m{"HEALTHD_BASIC": mark + ":"}, "HEALTHD_BASIC is not of the form"},
 		{"a password of white space", "-auth basic", m{"HEALTHD_BASIC": mark + ": "}, "HEALTHD_BASIC is not of the form"},
 		{"no colon", "-auth basic", m{"HEALTHD_BASIC": mark}, "HEALTHD_BASIC is not of the form"},
@@ -83,7 +83,7 @@ func TestSecretsAreRefused(t *testing.T) {
 func TestALineOfAFileThatNoRequestCanCarryDoesNotParse(t *testing.T) {
 	t.Parallel()
 	pair, key := Secret{pair: true}, Secret{}
-	long := mark + ":" + strings.Repeat("p", maxCredential-len(mark)-1)
+	long := mark + ":" + strings.Repeat("p", 4096-len(mark)-1)
 	for _, tt := range []struct {
 		name    string
 		secret  Secret
@@ -105,16 +105,17 @@ func TestALineOfAFileThatNoRequestCanCarryDoesNotParse(t *testing.T) {
 		{"a bad line among good ones", pair, "a:1\n\n" + mark + "\nb:2", []string{"a:1", "b:2"}, "line 3 is not of the form name:secret"},
 		{"no name", pair, ":" + mark, nil, "line 1 is not of the form"},
 		{"no secret", pair, mark + ": ", nil, "line 1 is not of the form"},
-		{"white space after the colon", pair, "monitor: " + mark, nil, "line 1 has white space beside the colon"},
-		{"white space before the colon", pair, "monitor\u00a0:" + mark, nil, "line 1 has white space beside the colon"},
+		{"white space after the colon", pair, "monitor: " + mark, nil, "line 1 is not of the form name:secret, with both halves and no white space beside the colon"},
+		{"white space before the colon", pair, "monitor\u00a0:" + mark, nil, "line 1 is not of the form name:secret, with both halves and no white space beside the colon"},
 		{"a short key", key, key32 + "\r\n" + key32[:31] + "\r\n", []string{key32}, "line 2 is 31 bytes; HS256 needs at least 32"},
 		{"4,097 bytes", pair, long + "p", nil, "line 1 is 4097 bytes; a credential has at most 4096"},
 		{"a key of 4,097 bytes", key, strings.Repeat("k", 4097), nil, "line 1 is 4097 bytes"},
 		{"UTF-16, little endian", pair, "\xff\xfea\x00:\x001\x00", nil, "UTF-16"},
 		{"UTF-16, big endian", pair, "\xfe\xff\x00a\x00:\x001", nil, "UTF-16"},
+		{"UTF-16 that has no ASCII", pair, "\xff\xfe\xea\x96\x2d\x4e", nil, "UTF-16"},
 		{"UTF-16 without its mark", pair, "a\x00:\x001\x00\n\x00", nil, "UTF-16"},
-		{"Latin-1", pair, "zo\xeb:" + mark, nil, "line 1 is not UTF-8 (Latin-1, perhaps)"},
-		{"a NUL", pair, "a:" + mark + "\x00", nil, "line 1 holds a NUL"},
+		{"Latin-1", pair, "zo\xeb:" + mark, nil, "line 1 is not UTF-8 text (Latin-1 or UTF-16, perhaps)"},
+		{"a NUL", pair, "a:" + mark + "\x00", nil, "line 1 is not UTF-8 text"},
 		{"a carriage return alone", pair, "a:1\rb:2\n", nil, "line 1 holds a control character"},
 		{"a tab within", pair, "a:" + mark + "\tb", nil, "line 1 holds a control character"},
 		{"a zero width space", key, key32 + "\u200b", nil, "line 1 holds a control character"},
