@@ -4,7 +4,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -27,22 +26,18 @@ import (
 	"example.com/healthd/internal/throttle"
 )
 
-// version is set by the linker: -ldflags "-X main.version=v1.2.3".
-var version = "dev"
+var version = "dev" // set by the linker: -ldflags "-X main.version=v1.2.3"
 
-func main() {
-	os.Exit(run(context.Background(), os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
-}
+func main() { os.Exit(run(context.Background(), os.Args[1:], os.Getenv, os.Stdout, os.Stderr)) }
 
-// run is the whole program. args are without the program's name. It returns the exit code: 0
-// done or stopped as asked, 1 failed, 2 wrong usage. The end of ctx stops a server as SIGINT
-// does.
+// run is the whole program, until ctx ends, which stops a server as SIGINT does. The exit code is
+// 0 for done or stopped as asked, 1 for failed, 2 for wrong usage.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) (code int) {
 	// The log's reader may go, and a renewal hook may signal where there is no file to re-read.
 	signal.Ignore(syscall.SIGPIPE, syscall.SIGHUP)
 	cfg, err := config.Parse(args, getenv)
 	switch {
-	case errors.Is(err, flag.ErrHelp):
+	case err == flag.ErrHelp:
 		fmt.Fprint(stdout, config.Help)
 		return 0
 	case err != nil:
@@ -54,9 +49,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		if getenv("GOMEMLIMIT") == "" {
 			debug.SetMemoryLimit(40 << 20)
 		}
-		// With one P no idle one is woken for each accept: a probe on a connection of its own
-		// takes about a quarter less processor time (make bench).
-		if getenv("GOMAXPROCS") == "" {
+		if getenv("GOMAXPROCS") == "" { // with one P, none is woken for each accept: a quarter less CPU (make bench)
 			runtime.GOMAXPROCS(1)
 		}
 		code, err = serve(ctx, cfg, stderr)
@@ -76,43 +69,36 @@ func serve(ctx context.Context, cfg config.Config, stderr io.Writer) (code int, 
 	// net/http's client prints what a misbehaving peer sent through package log.
 	slog.SetLogLoggerLevel(slog.LevelDebug)
 	slog.SetDefault(log)
-
-	watcher := target.New(cfg.Targets, cfg.Interval, cfg.Timeout, log)
-	watches := []func(context.Context){watcher.Watch}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // of the watchers: nobody waits for their end, since a disk that they read may hang
 	methods := make(map[string]auth.Method)
 	for name, secret := range cfg.Secrets {
 		credentials, err := load(secret, log)
 		if err != nil {
 			return 0, err
 		}
-		watches = append(watches, credentials.Watch)
-		switch name {
-		case "basic":
-			methods[name] = auth.NewBasic(credentials)
-		case "aksk":
-			methods[name] = auth.NewAccessKey(credentials)
-		case "jwt":
-			methods[name] = auth.NewJWT(credentials, time.Now)
-		}
+		go credentials.Watch(ctx)
+		methods[name] = map[string]auth.Method{
+			"basic": auth.NewBasic(credentials),
+			"aksk":  auth.NewAccessKey(credentials),
+			"jwt":   auth.NewJWT(credentials, time.Now),
+		}[name]
 	}
-	health := &health{verdict: watcher.Verdict}
-	srv := server.Server{Log: log, Draining: &health.draining, Drain: cfg.Drain, Verbose: cfg.Verbose}
-	srv.Handler = routes(cfg.Auth, health, methods, log)
+	targets := target.New(cfg.Targets, cfg.Interval, cfg.Timeout, log)
+	health := &health{verdict: targets.Verdict}
+	handler := routes(cfg.Auth, health, methods, log)
+	srv := server.Server{Handler: handler, Log: log, Draining: &health.draining, Drain: cfg.Drain, Verbose: cfg.Verbose}
 	if cert, key := reload.File(cfg.TLSCert), reload.File(cfg.TLSKey); cert.Path != "" {
-		srv.Certificate, err = reload.New(cert.Setting+", "+key.Setting, log, server.ParseCertificate, cert, key)
-		if err != nil {
+		names := cert.Setting + ", " + key.Setting
+		if srv.Certificate, err = reload.New(names, log, server.ParseCertificate, cert, key); err != nil {
 			return 0, err
 		}
-		watches = append(watches, srv.Certificate.Watch)
+		go srv.Certificate.Watch(ctx)
 	}
 	if cfg.PlaintextAuth() {
 		log.Warn("credentials cross the network in clear text; set -tls-cert and -tls-key, or listen on loopback")
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	for _, watch := range watches {
-		go watch(ctx) // nobody waits for its end: it may be reading a disk that hangs
-	}
+	go targets.Watch(ctx)
 	if err := srv.Run(ctx, cfg.Addr); err != nil {
 		log.Error("cannot serve", "err", err)
 		return 1, nil
@@ -159,35 +145,29 @@ func routes(named []string, health http.Handler, methods map[string]auth.Method,
 	})
 }
 
-// runProbe asks once, and once more if that failed and the files have changed. It returns an
-// error if one is not usable.
+// runProbe asks once, and once more if that failed and the files have changed since.
 func runProbe(ctx context.Context, cfg config.Config, stdout io.Writer) (code int, err error) {
-	ctx, cancel := context.WithTimeout(ctx, cfg.Timeout)
-	defer cancel()
-	// Do ends in time by itself, and says what was late. A disk that hangs ends nothing.
+	// Do ends in time by itself, but not the read of a disk that hangs.
 	defer time.AfterFunc(cfg.Timeout+100*time.Millisecond, func() {
-		fmt.Fprintf(stdout, "no file was read within %v\n", cfg.Timeout)
+		fmt.Fprintf(stdout, "no file was read, or no answer came, within %v\n", cfg.Timeout)
 		os.Exit(1)
 	}).Stop()
-	ok, line, now := false, "", time.Now()
-	p, err := newProbe(cfg, now)
-	if err == nil {
-		ok, line = p.Do(ctx)
-	}
-	if !ok {
-		if again, mistake := newProbe(cfg, now); mistake == nil && !reflect.DeepEqual(again, p) {
-			ok, line = again.Do(ctx)
-			err = nil
+	var p, asked probe.Probe
+	line, now := "", time.Now()
+	for range 2 {
+		p, err = newProbe(cfg, now)
+		if err != nil || reflect.DeepEqual(p, asked) {
+			continue
 		}
+		if code, line = p.Do(ctx); code == 0 {
+			break
+		}
+		asked = p
 	}
-	if err != nil {
-		return 2, err
+	if err == nil {
+		fmt.Fprintln(stdout, line)
 	}
-	fmt.Fprintln(stdout, line)
-	if !ok {
-		code = 1
-	}
-	return code, nil
+	return code, err
 }
 
 // newProbe makes do with another line, or another method, where one does not parse: the

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log"
@@ -33,7 +34,7 @@ func TestTheStatusDecides(t *testing.T) {
 		case "/long":
 			io.WriteString(w, strings.Repeat("a", 20<<10))
 		case "/lines":
-			io.WriteString(w, "one\r\ntwo\x1b[31m\n")
+			io.WriteString(w, "one\r\ntwo  2\x1b[31m\x9b32m\n")
 		case "/header":
 			w.Header().Set("X", strings.Repeat("a", 20<<10))
 		case "/drip":
@@ -47,24 +48,24 @@ func TestTheStatusDecides(t *testing.T) {
 	t.Cleanup(srv.Close)
 	for _, tt := range []struct {
 		path string
-		ok   bool
+		code int
 		line string
 	}{
-		{"/200", true, "200 OK"},
-		{"/204", true, "204 No Content"},
-		{"/503", false, `{"status":"draining"}`},
-		{"/redirect", false, `<a href="/target">Found</a>.`},
-		{"/cut", true, "part"},
-		{"/drip", true, "part"},
-		{"/long", true, strings.Repeat("a", 10<<10)},
-		{"/lines", true, "one  two [31m"},
-		{"/header", false, "net/http: HTTP/1.x transport connection broken: net/http: server response headers exceeded 10240 bytes; aborted"},
-		{"/hang", false, "no answer within 200ms"},
+		{"/200", 0, "200 OK"},
+		{"/204", 0, "204 No Content"},
+		{"/503", 1, `{"status":"draining"}`},
+		{"/redirect", 1, `<a href="/target">Found</a>.`},
+		{"/cut", 0, "part"},
+		{"/drip", 0, "part"},
+		{"/long", 0, strings.Repeat("a", 10<<10)},
+		{"/lines", 0, "one two  2 [31m 32m"},
+		{"/header", 1, "net/http: HTTP/1.x transport connection broken: net/http: server response headers exceeded 10240 bytes; aborted"},
+		{"/hang", 1, "no answer within 200ms"},
 	} {
 		t.Run(tt.path, func(t *testing.T) {
-			ok, line := Probe{URL: srv.URL + tt.path, Timeout: 200 * time.Millisecond}.Do(t.Context())
-			if ok != tt.ok || line != tt.line {
-				t.Errorf("got %v %q, want %v %q", ok, line, tt.ok, tt.line)
+			code, line := Probe{URL: srv.URL + tt.path, Timeout: 200 * time.Millisecond}.Do(t.Context())
+			if code != tt.code || line != tt.line {
+				t.Errorf("got %v %q, want %v %q", code, line, tt.code, tt.line)
 			}
 		})
 	}
@@ -98,11 +99,25 @@ func TestAProbeOfNoHTTPServerFails(t *testing.T) {
 					c.Close()
 				}
 			}()
-			ok, line := Probe{URL: "http://localhost/", Addr: l.Addr().String(), Timeout: 5 * time.Second}.Do(t.Context())
-			if ok || !strings.Contains(line, tt.want) {
-				t.Errorf("got %v %q, want %q in it", ok, line, tt.want)
+			code, line := Probe{URL: "http://localhost/", Addr: l.Addr().String(), Timeout: 5 * time.Second}.Do(t.Context())
+			if code != 1 || !strings.Contains(line, tt.want) {
+				t.Errorf("got %v %q, want %q in it", code, line, tt.want)
 			}
 		})
+	}
+}
+
+// The resolver is never answered: the name is what the user must hear of.
+func TestANameThatIsNotResolvedInTimeIsNamed(t *testing.T) {
+	was := net.DefaultResolver
+	t.Cleanup(func() { net.DefaultResolver = was })
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}}
+	code, line := Probe{URL: "http://slow.example/", Timeout: 100 * time.Millisecond}.Do(t.Context())
+	if code != 1 || !strings.Contains(line, "lookup slow.example") || !strings.Contains(line, "timeout") {
+		t.Errorf("got %v %q", code, line)
 	}
 }
 
@@ -128,27 +143,27 @@ func TestACredentialGoesToTheRightServerOnly(t *testing.T) {
 		url  string
 		addr string
 		pin  []byte
-		ok   bool
+		code int
 		line string // in the line
 	}{
-		{"plain text", plain.URL, "", nil, true, "200 OK"},
-		{"the pinned certificate, whatever its name", "https://localhost/", locked.Listener.Addr().String(), pin, true, "200 OK"},
-		{"another certificate than the pinned one", "https://localhost/", locked.Listener.Addr().String(), other, false, "another certificate than the configured one"},
-		{"a part of the pinned certificate", "https://localhost/", locked.Listener.Addr().String(), pin[:100], false, "another certificate than the configured one"},
-		{"a certificate that the system's roots do not know", locked.URL, "", nil, false, "failed to verify certificate"},
-		{"no TLS where it must be", "https://localhost/", plain.Listener.Addr().String(), pin, false, ""},
+		{"plain text", plain.URL, "", nil, 0, "200 OK"},
+		{"the pinned certificate, whatever its name", "https://localhost/", locked.Listener.Addr().String(), pin, 0, "200 OK"},
+		{"another certificate than the pinned one", "https://localhost/", locked.Listener.Addr().String(), other, 1, "another certificate than the configured one"},
+		{"a part of the pinned certificate", "https://localhost/", locked.Listener.Addr().String(), pin[:100], 1, "another certificate than the configured one"},
+		{"a certificate that the system's roots do not know", locked.URL, "", nil, 1, "failed to verify certificate"},
+		{"no TLS where it must be", "https://localhost/", plain.Listener.Addr().String(), pin, 1, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got = nil
 			header := http.Header{"Authorization": {"Bearer s3cret"}, "X-Secret-Key": {"s3cret"}}
-			ok, line := Probe{URL: tt.url, Addr: tt.addr, Pin: string(tt.pin), Header: header, Timeout: 10 * time.Second}.Do(t.Context())
-			if ok != tt.ok || !strings.Contains(line, tt.line) {
-				t.Errorf("got %v %q, want %v and %q in it", ok, line, tt.ok, tt.line)
+			code, line := Probe{URL: tt.url, Addr: tt.addr, Pin: string(tt.pin), Header: header, Timeout: 10 * time.Second}.Do(t.Context())
+			if code != tt.code || !strings.Contains(line, tt.line) {
+				t.Errorf("got %v %q, want %v and %q in it", code, line, tt.code, tt.line)
 			}
-			if !tt.ok && got != nil {
+			if tt.code != 0 && got != nil {
 				t.Errorf("the server was sent %v", got)
 			}
-			if tt.ok && (got.Get("Authorization") != "Bearer s3cret" || got.Get("X-Secret-Key") != "s3cret") {
+			if tt.code == 0 && (got.Get("Authorization") != "Bearer s3cret" || got.Get("X-Secret-Key") != "s3cret") {
 				t.Errorf("the server was sent %v", got)
 			}
 			if strings.Contains(line, "s3cret") {
