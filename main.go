@@ -107,11 +107,11 @@ func serve(ctx context.Context, cfg config.Config, stderr io.Writer) (code int, 
 }
 
 // load returns the credentials of a secret, now and when they change.
-func load(s config.Secret, log *slog.Logger) (*reload.Value[auth.Credentials], error) {
+func load(s config.Secret, log *slog.Logger) (*auth.Credentials, error) {
 	if s.Line != "" {
 		return reload.Fixed(auth.NewCredentials([]string{s.Line})), nil
 	}
-	return reload.New(s.File.Setting, log, func(contents [][]byte) (auth.Credentials, error) {
+	return reload.New(s.File.Setting, log, func(contents [][]byte) ([]auth.Credential, error) {
 		lines, err := s.Parse(contents[0])
 		return auth.NewCredentials(lines), err
 	}, reload.File(s.File))
@@ -134,7 +134,7 @@ func routes(named []string, health http.Handler, methods map[string]auth.Method,
 	mux := http.NewServeMux()
 	mux.Handle("GET /health", health)
 	if jwt, on := methods["jwt"]; on && len(issuers.Methods) > 0 {
-		mux.Handle("POST /token", auth.NewToken(jwt.Value, time.Now, issuers))
+		mux.Handle("POST /token", auth.NewToken(jwt.Credentials, time.Now, issuers))
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/health" || r.URL.Path == "/token" {

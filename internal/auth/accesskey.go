@@ -1,28 +1,16 @@
 package auth
 
-import (
-	"net/http"
-	"strings"
+import "net/http"
 
-	"example.com/healthd/internal/reload"
-)
-
-// NewAccessKey is a pair of request headers: X-Access-Key and X-Secret-Key. No
-// browser knows the scheme of its challenge, and so none opens a dialog.
-func NewAccessKey(pairs *reload.Value[Credentials]) Method {
-	refused := answer{http.StatusUnauthorized, `{"message":"Unauthorized"}`, `AccessKey realm="Login Required"`}
-	return Method{pairs, "aksk", checkAccessKey, refused, refused}
-}
-
-func checkAccessKey(r *http.Request, pairs Credentials) (access string, err error) {
-	accesses, secrets := r.Header["X-Access-Key"], r.Header["X-Secret-Key"]
-	switch {
-	case len(accesses) > 1 || len(secrets) > 1:
-		return "", errDuplicate
-	case accesses == nil && secrets == nil:
-		return "", errMissing
-	case accesses == nil || secrets == nil || strings.Contains(accesses[0], ":"): // which would move the border
-		return "", errWrong
-	}
-	return pairs.match(accesses[0] + ":" + secrets[0])
+// NewAccessKey is a pair of request headers. No browser opens a dialog for its challenge.
+func NewAccessKey(pairs *Credentials) Method {
+	refused := Refusal{http.StatusUnauthorized, "aksk", "application/json", `{"message":"Unauthorized"}`,
+		[]string{`AccessKey realm="Login Required"`}, nil}
+	return Method{pairs, func(r *http.Request) (string, error) {
+		access, secret := r.Header.Get("X-Access-Key"), r.Header.Get("X-Secret-Key")
+		if access == "" && secret == "" {
+			return "", errMissing
+		}
+		return access, match(access, secret, pairs.Get())
+	}, refused, refused}
 }

@@ -1,22 +1,21 @@
-// Package auth locks a handler: HTTP Basic, access key and secret key, JSON Web Tokens. Every
-// method decides first and answers second. A comparison of secret material takes the same time
-// whatever the lengths and whichever line matches.
+// Package auth locks a handler: HTTP Basic, access key and secret key, JSON Web Tokens. Secret
+// material is compared in the same time whatever the lengths and whichever line matches.
 package auth
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
 	"io"
 	"log/slog"
 	"net/http"
-	"strconv"
 	"strings"
 
 	"example.com/healthd/internal/reload"
 )
 
-// Why a request is refused, for the log. The client is told its method's wording.
+// Why a request is refused: for the log, its client is not told.
 var (
 	errMissing   = errors.New("no credential")
 	errDuplicate = errors.New("duplicate credential header")
@@ -25,59 +24,47 @@ var (
 
 // Method is one way to prove who asks: see NewBasic, NewAccessKey and NewJWT.
 type Method struct {
-	*reload.Value[Credentials]
-	name string // as -auth names it
-	// check returns who asks, or why that is not proven: errMissing if the request carries no
-	// credential of this method.
-	check          func(*http.Request, Credentials) (subject string, err error)
-	missing, wrong answer
-}
-
-type answer struct {
-	code      int
-	body      string // JSON if it begins with a brace
-	challenge string // WWW-Authenticate (RFC 9110, section 11.6.1)
+	*Credentials
+	check          func(*http.Request) (subject string, err error)
+	missing, wrong Refusal
 }
 
 // Refusal is the answer to a request that a Guard does not admit.
 type Refusal struct {
-	answer
-	method     string
-	reason     error
-	challenges []string // of every method: a client may wait for the one it knows
+	code                      int
+	method, contentType, body string   // the method as -auth names it
+	challenges                []string // WWW-Authenticate (RFC 9110, section 11.6.1)
+	reason                    error    // set by Check
 }
 
-// Guard admits a request that any one of its methods admits. They are in the order in which
-// the user named them; there is at least one.
+// Guard admits what any of its methods admits: at least one, in the order of -auth.
 type Guard struct {
 	Methods []Method
 	Log     *slog.Logger
 }
 
-// Check returns nil if the request is admitted. A refusal is worded by the first method whose
-// credential was presented, or else by the first of all.
-func (g Guard) Check(r *http.Request) *Refusal {
-	// Two of a header are refused even if no method here reads it: a proxy in front may have
-	// judged by the other one.
+// Check returns nil if the request is admitted. The first method whose credential was presented,
+// or else the first of all, words a refusal; each challenges, as a client may wait for its own.
+func (g Guard) Check(r *http.Request) (refused *Refusal) {
+	// Refused whether or not a method here reads the header: a proxy may judge by the other one.
 	duplicate := max(len(r.Header["Authorization"]), len(r.Header["X-Access-Key"]), len(r.Header["X-Secret-Key"])) > 1
-	refused := new(Refusal)
+	var challenges []string
 	for _, m := range g.Methods {
-		_, err := m.check(r, m.Get())
-		switch {
-		case err == nil && !duplicate:
+		_, err := m.check(r)
+		if err == nil && !duplicate {
 			return nil
-		case err == nil:
-			err = errDuplicate
 		}
-		answer := m.wrong
+		next := m.wrong
 		if err == errMissing {
-			answer = m.missing
+			next = m.missing
 		}
-		if refused.reason == nil || refused.reason == errMissing && err != errMissing {
-			refused.answer, refused.method, refused.reason = answer, m.name, err
+		next.reason = cmp.Or(err, errDuplicate)
+		challenges = append(challenges, next.challenges...)
+		if refused == nil || refused.reason == errMissing && err != errMissing {
+			refused = &next
 		}
-		refused.challenges = append(refused.challenges, answer.challenge)
 	}
+	refused.challenges = challenges
 	return refused
 }
 
@@ -91,75 +78,43 @@ func (g Guard) Handler(next http.Handler) http.Handler {
 			}
 			refused = g.Check(r)
 		}
+		w.Header().Set("Cache-Control", "no-store")
 		if refused == nil {
 			next.ServeHTTP(w, r)
 			return
 		}
 		g.Log.Warn("refused", "auth", refused.method, "reason", refused.reason, "remote", r.RemoteAddr)
 		w.Header()["Www-Authenticate"] = refused.challenges
-		respond(w, refused.code, refused.body)
+		w.Header().Set("Content-Type", refused.contentType)
+		w.WriteHeader(refused.code)
+		io.WriteString(w, refused.body)
 	})
 }
 
-// subject returns who asks, of a request that Handler has admitted.
-func (g Guard) subject(r *http.Request) string {
-	for _, m := range g.Methods {
-		if subject, err := m.check(r, m.Get()); err == nil {
-			return subject
-		}
-	}
-	return ""
-}
+// Credentials are what a method admits: the lines of its file, pairs name:secret or keys.
+type Credentials = reload.Value[[]Credential]
 
-func respond(w http.ResponseWriter, code int, body string) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	if strings.HasPrefix(body, "{") {
-		w.Header().Set("Content-Type", "application/json")
-	}
-	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(code)
-	io.WriteString(w, body)
-}
-
-// parameter returns what follows the scheme in an Authorization header (RFC 9110, section
-// 11.4), which may be nothing.
-func parameter(r *http.Request, scheme string) (string, error) {
-	if len(r.Header["Authorization"]) > 1 {
-		return "", errDuplicate
-	}
-	got, parameter, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(got, scheme) {
-		return "", errMissing
-	}
-	return strings.Trim(parameter, " "), nil
-}
-
-// Credentials are what a method admits: the lines of its file.
-type Credentials []Credential
-
-// Credential is a pair name:secret, or a key.
+// Credential is a line and its sum, which is compared: all are as long.
 type Credential struct {
 	Line string
-	sum  [sha256.Size]byte // compared instead of Line, for it is as long for every one
+	sum  [sha256.Size]byte
 }
 
-// NewCredentials takes lines, each of which is a credential.
-func NewCredentials(lines []string) (all Credentials) {
+// NewCredentials takes the lines of a file.
+func NewCredentials(lines []string) (all []Credential) {
 	for _, line := range lines {
 		all = append(all, Credential{line, sha256.Sum256([]byte(line))})
 	}
 	return all
 }
 
-// match returns the name of the pair that line is.
-func (all Credentials) match(line string) (name string, err error) {
-	sum, err := sha256.Sum256([]byte(line)), errWrong
-	for _, c := range all {
-		if subtle.ConstantTimeCompare(c.sum[:], sum[:]) == 1 {
-			name, _, _ = strings.Cut(c.Line, ":")
+// match returns errWrong unless name:secret is one of pairs, parted at its first colon.
+func match(name, secret string, pairs []Credential) error {
+	sum, err := sha256.Sum256([]byte(name+":"+secret)), errWrong
+	for _, p := range pairs {
+		if subtle.ConstantTimeCompare(p.sum[:], sum[:]) == 1 && !strings.Contains(name, ":") {
 			err = nil
 		}
 	}
-	return name, err
+	return err
 }

@@ -7,19 +7,14 @@ import (
 	"time"
 )
 
-// Header returns the request headers of a client that has the credential, a line
-// of a credential file, of the method that -auth names so.
+// Header is what a client sends that has a line of the file of the method, named as in -auth.
 func Header(method, line string, now time.Time) http.Header {
-	h := http.Header{}
 	switch method {
 	case "basic":
-		h.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(line)))
+		return http.Header{"Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte(line))}}
 	case "aksk":
 		access, secret, _ := strings.Cut(line, ":")
-		h.Set("X-Access-Key", access)
-		h.Set("X-Secret-Key", secret)
-	case "jwt":
-		h.Set("Authorization", "Bearer "+mint(line, "probe", now, time.Minute))
+		return http.Header{"X-Access-Key": {access}, "X-Secret-Key": {secret}}
 	}
-	return h
+	return http.Header{"Authorization": {"Bearer " + mint(line, "probe", now, time.Minute)}}
 }
