@@ -145,7 +145,7 @@ func routes(named []string, health http.Handler, methods map[string]auth.Method,
 	})
 }
 
-// runProbe asks once, and once more if that failed and the files have changed since.
+// runProbe asks, and asks again while that fails and the files have changed since.
 func runProbe(ctx context.Context, cfg config.Config, stdout io.Writer) (code int, err error) {
 	// Do ends in time by itself, but not the read of a disk that hangs.
 	defer time.AfterFunc(cfg.Timeout+100*time.Millisecond, func() {
@@ -154,15 +154,18 @@ func runProbe(ctx context.Context, cfg config.Config, stdout io.Writer) (code in
 	}).Stop()
 	var p, asked probe.Probe
 	line, now := "", time.Now()
-	for range 2 {
-		p, err = newProbe(cfg, now)
-		if err != nil || reflect.DeepEqual(p, asked) {
+	for mistakes := 0; mistakes < 2 && time.Since(now) < cfg.Timeout; {
+		if p, err = newProbe(cfg, now); err != nil {
+			mistakes++
 			continue
+		}
+		if reflect.DeepEqual(p, asked) {
+			break
 		}
 		if code, line = p.Do(ctx); code == 0 {
 			break
 		}
-		asked = p
+		asked, mistakes = p, 0
 	}
 	if err == nil {
 		fmt.Fprintln(stdout, line)

@@ -43,6 +43,7 @@ func NewToken(keys *Credentials, now func() time.Time, guard Guard) http.Handler
 				return
 			}
 		}
+		w.WriteHeader(http.StatusUnauthorized) // the credential has been replaced since
 	}))
 }
 

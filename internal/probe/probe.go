@@ -61,7 +61,9 @@ func (p Probe) Do(ctx context.Context) (code int, line string) {
 	}
 	maps.Copy(req.Header, p.Header)
 	resp, err := transport.RoundTrip(req)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	if late := new(net.DNSError); errors.As(err, &late) && late.IsTimeout {
+		err = fmt.Errorf("the name %s could not be resolved within %v", late.Name, p.Timeout)
+	} else if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = fmt.Errorf("no answer within %v", p.Timeout)
 	}
 	if err != nil {
