@@ -14,13 +14,13 @@ import (
 )
 
 // conns is the set of open connections. One rule bounds what clients can hold: at most max are
-// open, and for one more, the one whose state changed longest ago is closed. A probe is done
-// within a millisecond, so under a flood the one that goes is the flood's own.
+// open, and for one more, the one whose state changed longest ago is closed. A probe is done within
+// a millisecond, so under a flood the one that goes is the flood's own.
 type conns struct {
-	max      int
-	accepted int // while crowded; for Accept's goroutine alone
-	mu       sync.Mutex
-	list     list.List // of *conn, the one whose state changed longest ago first
+	max   int
+	paced int // connections accepted in a crowd; for Accept's goroutine alone
+	mu    sync.Mutex
+	list  list.List // of *conn, the one whose state changed longest ago first
 }
 
 // maxConns is 128, or half of the process's descriptors if that is less.
@@ -30,7 +30,7 @@ func maxConns() int {
 	return int(min(128, limit.Cur/2))
 }
 
-// conn is a connection in the set. Of the fields, conns.mu guards place and state.
+// conn is a connection in the set, whose mu guards place and state.
 type conn struct {
 	net.Conn
 	spoke atomic.Bool // something has come from the client
@@ -38,8 +38,7 @@ type conn struct {
 	state http.ConnState
 }
 
-// Read lets the others run after every read: a flood of HTTP/2 frames on one connection would
-// else keep the processor from them.
+// Read lets others run after every read: one connection's flood of HTTP/2 frames would stop them.
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if n > 0 {
@@ -68,27 +67,24 @@ func (l listener) Accept() (net.Conn, error) {
 	return &conn{Conn: c}, err
 }
 
-// track is the http.Server's ConnState hook.
+// track is the http.Server's ConnState hook. In a crowd it holds Accept up, which calls it with
+// StateNew: those who are connected run first, and at times what has come in reaches them.
 func (s *conns) track(nc net.Conn, state http.ConnState) {
+	if state == http.StateNew && s.crowded() {
+		runtime.Gosched()
+		if s.paced++; s.paced%16 == 0 {
+			time.Sleep(time.Millisecond)
+		}
+	}
 	if overTLS, ok := nc.(*tls.Conn); ok {
 		nc = overTLS.NetConn() // whose Close never waits for the client
 	}
 	c := nc.(*conn)
-	if state == http.StateNew && s.crowded() {
-		// Before one more is accepted, let the connected run, and now and then let what has come
-		// in reach them: the last one may be a probe, and what was closed has memory to give back.
-		runtime.Gosched()
-		if s.accepted++; s.accepted%16 == 0 {
-			time.Sleep(time.Millisecond)
-		}
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c.state = state
-	switch state {
+	switch c.state = state; state {
 	case http.StateNew:
-		c.place = s.list.PushBack(c)
-		if s.list.Len() > s.max {
+		if c.place = s.list.PushBack(c); s.list.Len() > s.max {
 			s.list.Remove(s.list.Front()).(*conn).Close()
 		}
 	case http.StateClosed:
@@ -105,13 +101,12 @@ func (s *conns) crowded() bool {
 	return s.list.Len() > s.max/2
 }
 
-// closeSilent closes the connections that have sent nothing; over TLS, where a handshake is
-// something, those without a request.
-func (s *conns) closeSilent(overTLS bool) {
+// closeSilent closes the connections that have sent nothing.
+func (s *conns) closeSilent() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for e := s.list.Front(); e != nil; e = e.Next() {
-		if c := e.Value.(*conn); c.state == http.StateNew && (overTLS || !c.spoke.Load()) {
+		if c := e.Value.(*conn); c.state == http.StateNew && !c.spoke.Load() {
 			c.Close()
 		}
 	}

@@ -35,10 +35,9 @@ type Server struct {
 	Certificate *reload.Value[*tls.Certificate] // refreshed in every handshake; nil is plain TCP
 }
 
-// Run listens on addr (host:port) and serves until SIGTERM, SIGINT or the end of ctx, which
-// counts as SIGINT. It returns nil once the server has stopped as asked, and otherwise why it
-// could not listen or serve. After the first signal another SIGTERM changes nothing, and
-// SIGINT ends the process at once.
+// Run listens on addr (host:port) and serves until SIGTERM, SIGINT or the end of ctx, which counts
+// as SIGINT. It returns nil if it has stopped as asked, and otherwise why it could not listen or
+// serve. After that another SIGTERM changes nothing, and SIGINT ends the process at once.
 func (s *Server) Run(ctx context.Context, addr string) error {
 	signals := make(chan os.Signal, 1) // before the port is open: whoever finds it open may signal
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
@@ -50,14 +49,12 @@ func (s *Server) Run(ctx context.Context, addr string) error {
 	s.Log.Info("listening", "addr", l.Addr().String())
 	open := &conns{max: maxConns()}
 	srv := s.httpServer(open)
+	serve := srv.Serve
+	if s.Certificate != nil {
+		serve = func(l net.Listener) error { return srv.ServeTLS(l, "", "") }
+	}
 	served := make(chan error, 1)
-	go func() {
-		if s.Certificate != nil {
-			served <- srv.ServeTLS(listener{l}, "", "")
-		} else {
-			served <- srv.Serve(listener{l})
-		}
-	}()
+	go func() { served <- serve(listener{l}) }()
 
 	cause, drain := os.Interrupt, time.Duration(0)
 	select {
@@ -84,7 +81,7 @@ func (s *Server) Run(ctx context.Context, addr string) error {
 	<-served
 	time.Sleep(settleTime) // Shutdown alone drops a request whose header it has just read
 	if cause == os.Interrupt {
-		open.closeSilent(s.Certificate != nil) // Shutdown would wait 5 s for them
+		open.closeSilent() // Shutdown would wait 5 s for them
 	}
 	timeout, cancel := context.WithTimeout(context.Background(), requestTimeout)
 	defer cancel()
@@ -101,6 +98,7 @@ func (s *Server) httpServer(open *conns) *http.Server {
 	srv := &http.Server{
 		Handler:                      s.Handler,
 		Protocols:                    new(http.Protocols),
+		TLSConfig:                    tlsConfig(s.Certificate),
 		ReadHeaderTimeout:            5 * time.Second,
 		ReadTimeout:                  requestTimeout,
 		WriteTimeout:                 requestTimeout,
@@ -109,9 +107,8 @@ func (s *Server) httpServer(open *conns) *http.Server {
 		DisableGeneralOptionsHandler: true,
 		ConnState:                    open.track,
 		ErrorLog:                     errorLog(s.Log),
-		// What one connection can hold, times their number, stays within the memory limit. Frames
-		// and windows are no smaller than what clients may send before they read SETTINGS (RFC
-		// 9113, sections 4.2 and 6.9.2).
+		// What one connection can hold, times their number, stays within the memory limit. Frames and
+		// windows are what clients may send before they read SETTINGS (RFC 9113, 4.2 and 6.9.2).
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams: 16, MaxReadFrameSize: 16 << 10, WriteByteTimeout: requestTimeout,
 			MaxReceiveBufferPerConnection: 64 << 10, MaxReceiveBufferPerStream: 64 << 10,
@@ -124,18 +121,15 @@ func (s *Server) httpServer(open *conns) *http.Server {
 		srv.Handler = logged(s.Log, srv.Handler)
 	}
 	srv.Handler = retiring(open, s.Draining, srv.Handler)
-	if s.Certificate != nil {
-		srv.TLSConfig = tlsConfig(s.Certificate)
-	}
 	return srv
 }
 
-// retiring says which answers are the last of their connection.
+// retiring says which answers are the last of their connection. One after a body that was not read
+// is: else net/http would wait for the rest. So is one to HTTP/1.0, of which net/http forgets the
+// Transfer-Encoding (RFC 9112, section 6.1).
 func retiring(open *conns, draining *atomic.Bool, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body := r.ContentLength != 0
-		// After a body that it has not read, net/http answers at once if the answer is the last. It
-		// forgets the Transfer-Encoding of HTTP/1.0, which must end its connection (RFC 9112, 6.1).
 		if body || !r.ProtoAtLeast(1, 1) || draining.Load() || open.crowded() {
 			w.Header().Set("Connection", "close") // of HTTP/2, net/http makes GOAWAY
 		}
