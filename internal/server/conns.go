@@ -45,7 +45,7 @@ func (c *conn) Read(p []byte) (int, error) {
 		c.spoke.Store(true)
 		runtime.Gosched()
 	} else if err != nil && !c.spoke.Load() {
-		err = io.EOF // however it ended, it was silent: see errorLog
+		err = io.EOF // however it ended, it was silent: see complaints
 	}
 	return n, err
 }

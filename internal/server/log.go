@@ -1,7 +1,6 @@
 package server
 
 import (
-	"log"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -28,12 +27,10 @@ func (w *statusRecorder) WriteHeader(code int) {
 	w.ResponseWriter.WriteHeader(code)
 }
 
-// errorLog makes a warning of what net/http complains of.
-func errorLog(to *slog.Logger) *log.Logger { return log.New(complaints{to}, "", 0) }
-
+// complaints makes warnings of net/http's, but for one that is no news: a connection that sent
+// nothing, as a TCP check is.
 type complaints struct{ *slog.Logger }
 
-// Write drops what is no news: a connection that sent nothing, as a TCP check is.
 func (c complaints) Write(line []byte) (int, error) {
 	text := strings.TrimSpace(string(line))
 	if !strings.HasPrefix(text, "http: TLS handshake error") || !strings.HasSuffix(text, ": EOF") {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"io"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -106,7 +107,7 @@ func (s *Server) httpServer(open *conns) *http.Server {
 		MaxHeaderBytes:               8 << 10, // net/http adds 4 KiB
 		DisableGeneralOptionsHandler: true,
 		ConnState:                    open.track,
-		ErrorLog:                     errorLog(s.Log),
+		ErrorLog:                     log.New(complaints{s.Log}, "", 0),
 		// What one connection can hold, times their number, stays within the memory limit. Frames and
 		// windows are what clients may send before they read SETTINGS (RFC 9113, 4.2 and 6.9.2).
 		HTTP2: &http.HTTP2Config{
