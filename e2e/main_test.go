@@ -66,6 +66,7 @@ var packages = map[string]string{
 	"slowhttptest":                 "slowhttptest",
 	"systemd-analyze":              "systemd",
 	"tar":                          "tar",
+	"wget":                         "wget",
 	"wrk":                          "wrk",
 }
 

@@ -43,7 +43,9 @@ func TestAMistakeAboutSecretsIsRefusedAtStart(t *testing.T) {
 		{"to serve with, a key that does not fit", nil, []string{"-tls-cert", crtFile, "-tls-key", otherFile}, "-tls-key"},
 		{"a certificate and a key the wrong way round", nil, []string{"-tls-cert", keyFile, "-tls-key", crtFile}, "-tls-cert"},
 		{"to serve with, a key where its file's name belongs", []string{"HEALTHD_TLS_CERT=" + crtFile, "HEALTHD_TLS_KEY=" + crt.key}, nil, "HEALTHD_TLS_KEY"},
-		{"a flag for a secret", nil, []string{"-basic", "user:password"}, "-basic"},
+		{"a flag for a secret", nil, []string{"-basic", "user:password"}, "unknown flag"},
+		{"a secret in a flag's place", nil, []string{"-user:opensesame"}, "unknown flag"},
+		{"a secret among the arguments", nil, []string{"-verbose", "http://a/", "user:opensesame"}, "unexpected argument"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			commands := [][]string{nil, {"probe"}}
@@ -53,7 +55,7 @@ func TestAMistakeAboutSecretsIsRefusedAtStart(t *testing.T) {
 			for _, first := range commands {
 				p := spawn(t, nil, append([]string{"HEALTHD_ADDR=" + host + ":0"}, row.env...), binary(), append(first, row.args...)...)
 				code, said := p.wait(t, patience), p.stderr.String()
-				if code != 2 || p.stdout.String() != "" || strings.Count(said, "\n") != 1 || !strings.HasSuffix(said, "\n") || !strings.Contains(said, row.says) {
+				if code != 2 || p.stdout.String() != "" || strings.Count(said, "\n") != 1 || !strings.HasSuffix(said, "\n") || !strings.Contains(said, row.says) || strings.Contains(said, "opensesame") {
 					t.Errorf("healthd %q: exit code %d, %q, %q; want 2 and one line on stderr that says %s", first, code, p.stdout.String(), said, row.says)
 				}
 			}
