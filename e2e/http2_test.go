@@ -161,10 +161,10 @@ func TestAnHTTP2BodyIsNotWaitedFor(t *testing.T) {
 	}
 }
 
-func TestAnHTTP2HeaderOver16KiBIsRefused(t *testing.T) {
+func TestAnHTTP2HeaderOver8KiBIsRefused(t *testing.T) {
 	i := start(t, nil)
 	var args []string
-	for n := range 21 {
+	for n := range 13 {
 		args = append(args, "-H", fmt.Sprintf("X-%d: %s", n, strings.Repeat("a", 1000)))
 	}
 	args = append(args, "--http2-prior-knowledge", "http://"+i.addr+"/health")
@@ -172,7 +172,7 @@ func TestAnHTTP2HeaderOver16KiBIsRefused(t *testing.T) {
 		t.Errorf("%q, want 431", status)
 	}
 	if status, _, body := curl(t, args[12:]...); status != "HTTP/2 200" || body != healthy {
-		t.Errorf("with 15 KiB: %q, body %q", status, body)
+		t.Errorf("with 7 KiB: %q, body %q", status, body)
 	}
 	i.intact(t)
 }

@@ -64,12 +64,12 @@ func TestBadRequestsAreAnsweredAtOnceAndTheirConnectionClosed(t *testing.T) {
 		send  string
 		codes []int
 	}{
-		{"a header of 16 KiB is read", header(long, 16<<10), []int{200}},
-		{"of short lines too", header(short, 16<<10), []int{200}},
-		{"a header over 16 KiB and the slack", header(long, 20<<10+200), []int{431}},
-		{"of short lines", header(short, 20<<10+200), []int{431}},
+		{"a header of 8 KiB is read", header(long, 8<<10), []int{200}},
+		{"of short lines too", header(short, 8<<10), []int{200}},
+		{"a header over 8 KiB and the slack", header(long, 12<<10+200), []int{431}},
+		{"of short lines", header(short, 12<<10+200), []int{431}},
 		{"a header of a megabyte", header(long, 1<<20), []int{431}},
-		{"a request line that does not end", "GET /" + strings.Repeat("a", 21<<10), []int{431}},
+		{"a request line that does not end", "GET /" + strings.Repeat("a", 13<<10), []int{431}},
 		{"an announced body that does not come", post + "Content-Length: 10\r\n\r\n", []int{405}},
 		{"one of 10 GiB", post + "Content-Length: 10737418240\r\n\r\n", []int{405}},
 		{"one in chunks", post + "Transfer-Encoding: chunked\r\n\r\n", []int{405}},
@@ -91,7 +91,7 @@ func TestBadRequestsAreAnsweredAtOnceAndTheirConnectionClosed(t *testing.T) {
 		{"no host", "GET /health HTTP/1.1\r\n\r\n" + next, []int{400}},
 		{"a version of the future", "GET /health HTTP/3.0\r\nHost: x\r\n\r\n" + next, []int{505}},
 		{"a host to connect to", "CONNECT example.org:443 HTTP/1.1\r\nHost: example.org:443\r\n" + last, []int{404}},
-		{"the server itself", "OPTIONS * HTTP/1.1\r\nHost: x\r\n" + last, []int{400}},
+		{"the server itself", "OPTIONS * HTTP/1.1\r\nHost: x\r\n" + last, []int{404}},
 		{"an upgrade to HTTP/2", get + "Connection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\nHTTP2-Settings: AAAA\r\n\r\n", []int{200}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
