@@ -86,6 +86,33 @@ func TestBadHTTP2IsClosed(t *testing.T) {
 	}
 }
 
+// What RFC 7541 lets a client do before it knows better: its table has 4,096
+// bytes until it has read the server's SETTINGS.
+func TestTwoRequestsBeforeTheSettingsAreReadAreAnswered(t *testing.T) {
+	i := start(t, nil)
+	const newName, first = "\x40", 62 // a field that is put in the table; the number of the last that was
+	named := func(name string) string {
+		return newName + string([]byte{byte(len(name))}) + name + "\x64" + strings.Repeat("a", 100)
+	}
+	c := dial(t, i.addr)
+	io.WriteString(c, preface+frame(frameSettings, 0, 0, "")+
+		frame(frameHeaders, endStream|endHeaders, 1, fields+named("x-a")+named("x-b")+named("x-c"))+
+		frame(frameHeaders, endStream|endHeaders, 3, fields+string([]byte{0x80 | first, 0x80 | first + 1, 0x80 | first + 2})))
+	for n := range 2 {
+		if kinds, err := frames(c, frameHeaders); err != nil || slices.Contains(kinds, frameGoAway) {
+			t.Errorf("%d answers, then frames %d, %v", n, kinds, err)
+		}
+	}
+
+	const requests = 20
+	got := tool(t, `(\d+) succeeded`, "h2load", "-n", fmt.Sprint(requests), "-c", "1", "-m", "10",
+		"-H", "x-a: "+strings.Repeat("a", 100), "-H", "x-b: "+strings.Repeat("b", 100), "http://"+i.addr+"/health")
+	if got != requests {
+		t.Errorf("%d of h2load's %d requests are answered", got, requests)
+	}
+	i.intact(t)
+}
+
 func TestHalfAnHTTP2RequestHurtsNobody(t *testing.T) {
 	i := start(t, nil)
 	half := frame(frameHeaders, endStream|endHeaders, 1, fields)
