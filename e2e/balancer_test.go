@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"crypto/tls"
 	"encoding/csv"
 	"fmt"
 	"net"
@@ -28,11 +29,16 @@ func haproxy(t *testing.T, addrs [2]string) (front string, state func(addr strin
 // lockedHAProxy is haproxy with more variables in env: those for a lock and TLS.
 func lockedHAProxy(t *testing.T, addrs [2]string, env []string) (front string, state func(addr string) string) {
 	t.Helper()
+	return configuredHAProxy(t, "../deploy/haproxy.cfg", addrs, env)
+}
+
+func configuredHAProxy(t *testing.T, config string, addrs [2]string, env []string) (front string, state func(addr string) string) {
+	t.Helper()
 	front, socket := listen(t)
 	stats := filepath.Join(t.TempDir(), "stats")
 	spawn(t, []*os.File{socket}, append([]string{
 		"BIND=fd@3", "STATS=" + stats, "INTER=" + inter, "HEALTHD_1=" + addrs[0], "HEALTHD_2=" + addrs[1],
-	}, env...), program(t, "haproxy"), "-db", "-f", "../deploy/haproxy.cfg")
+	}, env...), program(t, "haproxy"), "-db", "-f", config)
 	return front, func(addr string) string {
 		conn, err := net.Dial("unix", stats)
 		if err != nil {
@@ -57,44 +63,104 @@ func lockedHAProxy(t *testing.T, addrs [2]string, env []string) (front string, s
 	}
 }
 
-// What state says of a server, as "show stat" names it: layer 7 is HTTP.
+// What state says of a server, as "show stat" names it: layer 7 is HTTP. The
+// other balancers' say the same of their servers, or something else.
 const (
 	up   = "UP L7OK 200"
 	down = "DOWN L7STS 503"
 )
 
-// caddy is haproxy's like. It logs only the checks that fail, each before it
-// acts on it: state is the last line but one about an address.
-func caddy(t *testing.T, addrs [2]string) (front string, state func(addr string) string) {
+// caddy is haproxy's like. With a CA, the file of a certificate, it speaks TLS
+// to its servers, and HTTP/2.
+func caddy(t *testing.T, addrs [2]string, ca string) (front string, state func(addr string) string) {
 	t.Helper()
 	front = filepath.Join(t.TempDir(), "front")
-	p := spawn(t, nil, []string{
-		"BIND=" + front, "INTER=" + inter, "HEALTHD_1=" + addrs[0], "HEALTHD_2=" + addrs[1],
-	}, program(t, "caddy"), "run", "--adapter", "caddyfile", "--config", "testdata/Caddyfile")
+	env := []string{"BIND=" + front, "INTER=" + inter, "HEALTHD_1=" + addrs[0], "HEALTHD_2=" + addrs[1]}
+	if ca != "" {
+		env = append(env, "TRANSPORT=tls_trusted_ca_certs "+ca)
+	}
+	p := spawn(t, nil, env, program(t, "caddy"), "run", "--adapter", "caddyfile", "--config", "testdata/Caddyfile")
 	return front, func(addr string) string {
-		var lastButOne, last string
+		// It logs the checks that fail, each before it acts on it, and the first
+		// that is good again.
+		lastButOne, last := "", "host is up"
 		for line := range strings.Lines(p.stderr.String()) {
 			if strings.Contains(line, addr) {
 				lastButOne, last = last, line
 			}
 		}
-		return lastButOne
+		switch {
+		case strings.Contains(last, "host is up"):
+			return up
+		case strings.Contains(lastButOne, `"status_code":503`):
+			return down
+		}
+		return last
 	}
 }
 
+// varnish is haproxy's like. Its files name no variable, so that they are made
+// of a template.
+func varnish(t *testing.T, addrs [2]string, _ string) (front string, state func(addr string) string) {
+	t.Helper()
+	template, err := os.ReadFile("testdata/varnish.vcl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := make(map[string]string)
+	vcl := written(t, os.Expand(string(template), func(variable string) string {
+		value := map[string]string{"INTER": inter}
+		for n, addr := range addrs {
+			server := fmt.Sprintf("HEALTHD_%d", n+1)
+			names[addr] = fmt.Sprintf("healthd%d", n+1)
+			value[server+"_HOST"], value[server+"_PORT"], _ = strings.Cut(addr, ":")
+		}
+		return value[variable]
+	}))
+	dir := t.TempDir()
+	front = filepath.Join(dir, "front")
+	spawn(t, nil, nil, program(t, "varnishd"), "-F", "-n", dir, "-f", vcl, "-a", front, "-s", "malloc,16m", "-j", "none", "-t", "0")
+	log := spawn(t, nil, nil, program(t, "varnishlog"), "-n", dir, "-t", "off", "-g", "raw", "-i", "Backend_health")
+	return front, func(addr string) string {
+		last := "not checked"
+		for line := range strings.Lines(log.stdout.String()) {
+			if strings.Contains(line, names[addr]) {
+				last = line
+			}
+		}
+		switch {
+		case strings.Contains(last, " healthy "):
+			return up
+		case strings.Contains(last, " sick ") && strings.Contains(last, " 503 "):
+			return down
+		}
+		return last
+	}
+}
+
+// balancers are those in front of two healthd. Their checks go the way of their
+// traffic, over TLS or not.
+var balancers = []struct {
+	name  string
+	start func(t *testing.T, addrs [2]string, ca string) (front string, state func(addr string) string)
+	tls   bool
+}{
+	{"HAProxy", func(t *testing.T, addrs [2]string, _ string) (string, func(string) string) { return haproxy(t, addrs) }, false},
+	{"Caddy", caddy, false},
+	{"Caddy over TLS", caddy, true},
+	{"Varnish", varnish, false},
+}
+
 func TestInstanceLeavesRotationByIts503(t *testing.T) {
-	for _, row := range []struct {
-		balancer string
-		start    func(*testing.T, [2]string) (string, func(string) string)
-		in, out  string // what state holds after checks that got a 200, and a 503
-	}{
-		{"HAProxy", haproxy, up, down},
-		{"Caddy", caddy, "", `"status_code":503`},
-	} {
-		t.Run(row.balancer, func(t *testing.T) {
-			env := []string{"HEALTHD_VERBOSE=true", "HEALTHD_DRAIN=1m"}
+	for _, row := range balancers {
+		t.Run(row.name, func(t *testing.T) {
+			env, ca, trust := []string{"HEALTHD_VERBOSE=true", "HEALTHD_DRAIN=1m"}, "", (*tls.Config)(nil)
+			if row.tls {
+				crt := newCertificate(t, ecdsaKey(t))
+				env, ca, trust = append(env, crt.install(t)...), written(t, crt.cert), crt.trust()
+			}
 			leaving, staying := start(t, env), start(t, env)
-			front, state := row.start(t, [2]string{leaving.addr, staying.addr})
+			front, state := row.start(t, [2]string{leaving.addr, staying.addr}, ca)
 
 			// Checks ask for /health, so another path counts the traffic.
 			served := func(i *instance) int { return strings.Count(i.stderr.String(), "path=/traffic") }
@@ -103,7 +169,7 @@ func TestInstanceLeavesRotationByIts503(t *testing.T) {
 				return err
 			}
 			eventually(t, "both instances are checked and get traffic", func() bool {
-				return strings.Contains(state(leaving.addr), row.in) && strings.Contains(state(staying.addr), row.in) &&
+				return state(leaving.addr) == up && state(staying.addr) == up &&
 					send() == nil && served(leaving) > 0 && served(staying) > 0
 			})
 			if got := get(t, front); got.code != 200 || !got.own() {
@@ -111,9 +177,7 @@ func TestInstanceLeavesRotationByIts503(t *testing.T) {
 			}
 
 			leaving.signal(t, syscall.SIGTERM)
-			eventually(t, "the balancer's check gets the 503", func() bool {
-				return strings.Contains(state(leaving.addr), row.out)
-			})
+			eventually(t, "the balancer's check gets the 503", func() bool { return state(leaving.addr) == down })
 			before := [2]int{served(leaving), served(staying)}
 			const requests = 50
 			for range requests {
@@ -130,8 +194,9 @@ func TestInstanceLeavesRotationByIts503(t *testing.T) {
 			if got := served(leaving) - before[0]; got != 0 {
 				t.Errorf("the instance that left got %d of %d requests", got, requests)
 			}
-			if got := get(t, leaving.addr); got.code != 503 || !got.own() {
-				t.Errorf("its port, all the while: %+v", got)
+			got, err := (&client{addr: leaving.addr, tls: trust, fresh: true}).get("/health")
+			if err != nil || got.code != 503 || !got.own() {
+				t.Errorf("its port, all the while: %+v, %v", got, err)
 			}
 		})
 	}

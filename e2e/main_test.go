@@ -68,6 +68,8 @@ var packages = map[string]string{
 	"slowhttptest":                 "slowhttptest",
 	"systemd-analyze":              "systemd",
 	"tar":                          "tar",
+	"varnishd":                     "varnish",
+	"varnishlog":                   "varnish",
 	"wget":                         "wget",
 	"wrk":                          "wrk",
 }

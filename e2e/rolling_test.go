@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -116,7 +117,56 @@ func TestRollingRestartLosesNoRequest(t *testing.T) {
 	}
 }
 
-// The test above proves something only if it can fail.
+// browser is what people's clients send: more than fits a small HPACK table.
+const browser = "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0\r\n" +
+	"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n" +
+	"Accept-Language: en-US,en;q=0.5\r\nAccept-Encoding: gzip, deflate, br, zstd\r\n"
+
+// Four hundred requests a second, half of them on connections of their own,
+// through three restarts of either instance.
+func TestNoBalancerLosesARequestInARollingRestart(t *testing.T) {
+	for _, row := range balancers[1:] { // HAProxy's is above
+		t.Run(row.name, func(t *testing.T) {
+			env, ca := []string{"HEALTHD_DRAIN=600ms"}, ""
+			if row.tls {
+				crt := newCertificate(t, ecdsaKey(t))
+				env, ca = append(env, crt.install(t)...), written(t, crt.cert)
+			}
+			instances := []*instance{start(t, env), start(t, env)}
+			front, state := row.start(t, [2]string{instances[0].addr, instances[1].addr}, ca)
+			inRotation := func(i *instance) func() bool { return func() bool { return state(i.addr) == up } }
+			for _, i := range instances {
+				eventually(t, "it is in rotation", inRotation(i))
+			}
+			eventually(t, "the balancer listens", func() bool {
+				_, err := (&client{addr: front, fresh: true}).get("/health")
+				return err == nil
+			})
+			l := newLoad(t)
+			for n := range 2 * clients {
+				l.add(client{addr: front, fresh: n%2 == 0, header: browser}, 5*pace, func(c *client) error {
+					if a, err := c.get("/health"); err != nil || !a.own() {
+						return fmt.Errorf("code %d, body %.40q, error %v", a.code, a.body, err)
+					}
+					return nil
+				})
+			}
+			for range 3 {
+				for n, old := range instances {
+					old.signal(t, syscall.SIGTERM)
+					if code := old.wait(t, patience); code != 0 {
+						t.Fatalf("exit code %d, want 0", code)
+					}
+					instances[n] = start(t, slices.Concat(env, []string{"HEALTHD_ADDR=" + old.addr}))
+					eventually(t, "its replacement is in rotation", inRotation(instances[n]))
+				}
+			}
+			l.report(t, row.name)
+		})
+	}
+}
+
+// The tests above prove something only if they can fail.
 func TestRollingRestartWithoutDrainLosesRequests(t *testing.T) {
 	if got := roll(t, 3, "0"); got.lost == 0 {
 		t.Errorf("no loss in %d requests: the load does not see a closed port", got.healthy+got.draining)
