@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -199,5 +200,29 @@ func TestInstanceLeavesRotationByIts503(t *testing.T) {
 				t.Errorf("its port, all the while: %+v, %v", got, err)
 			}
 		})
+	}
+}
+
+// HAProxy takes a 3xx for healthy as well, if it is told no better.
+func TestACheckOfAnotherPathIsNeverUp(t *testing.T) {
+	deployed, err := os.ReadFile("../deploy/haproxy.cfg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	careless := regexp.MustCompile(`(?m)^ *http-check .*$`).ReplaceAll(deployed, nil)
+	config := written(t, strings.Replace(string(careless), "option httpchk\n", "option httpchk GET //health\n", 1))
+	serving, leaving := start(t, nil), start(t, nil, "-drain", "1m")
+	leaving.signal(t, syscall.SIGTERM)
+	eventually(t, "it drains", func() bool { return get(t, leaving.addr).body == draining })
+	_, state := configuredHAProxy(t, config, [2]string{serving.addr, leaving.addr}, nil)
+	for what, i := range map[string]*instance{"serving": serving, "draining": leaving} {
+		checked := ""
+		eventually(t, what+" is checked", func() bool {
+			checked = state(i.addr)
+			return strings.Contains(checked, "L7")
+		})
+		if checked != "DOWN L7STS 404" {
+			t.Errorf("%s: HAProxy says %q", what, checked)
+		}
 	}
 }
