@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/pem"
+	"net"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -43,6 +44,8 @@ func TestOpenSSLAgreesOnNothingOld(t *testing.T) {
 		{"TLS 1.3 with HTTP/2", []string{"-tls1_3", "-alpn", "h2,http/1.1"}, []string{"New, TLSv1.3", "ALPN protocol: h2\n", "Verify return code: 0"}},
 		{"TLS 1.2 with HTTP/2", []string{"-tls1_2", "-alpn", "h2,http/1.1"}, []string{"New, TLSv1.2", "ALPN protocol: h2\n", "Verify return code: 0"}},
 		{"HTTP/1.1 for those who know no other", []string{"-alpn", "http/1.1"}, []string{"ALPN protocol: http/1.1\n"}},
+		{"HTTP/1.0 for those who know no other", []string{"-alpn", "http/1.0"}, []string{"New, TLSv1.3", "Verify return code: 0"}},
+		{"no ALPN at all", nil, []string{"New, TLSv1.3", "No ALPN negotiated\n", "Verify return code: 0"}},
 		{"ECDHE with AES-128-GCM", []string{"-tls1_2", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256"}, []string{"Cipher is ECDHE-RSA-AES128-GCM-SHA256\n"}},
 		{"ECDHE with ChaCha20", []string{"-tls1_2", "-cipher", "ECDHE-RSA-CHACHA20-POLY1305"}, []string{"Cipher is ECDHE-RSA-CHACHA20-POLY1305\n"}},
 		{"TLS 1.1 is refused", []string{"-tls1_1", "-cipher", "DEFAULT" + old}, []string{wrongVersion}},
@@ -57,6 +60,58 @@ func TestOpenSSLAgreesOnNothingOld(t *testing.T) {
 			for _, want := range row.want {
 				if !strings.Contains(got, want) {
 					t.Errorf("s_client prints no %q:\n%s", want, got)
+				}
+			}
+		})
+	}
+}
+
+func TestCurlIsAnsweredOverTLSWhateverItOffers(t *testing.T) {
+	crt := newCertificate(t, ecdsaKey(t))
+	i, ca := start(t, crt.install(t)), written(t, crt.cert)
+	for _, row := range []struct {
+		args   []string
+		status string
+	}{
+		{[]string{"--http1.0"}, "HTTP/1.0 200 OK"}, // curl 7.88 offers http/1.0 alone
+		{[]string{"--http1.1"}, "HTTP/1.1 200 OK"},
+		{[]string{"--http2"}, "HTTP/2 200"},
+		{[]string{"--no-alpn"}, "HTTP/1.1 200 OK"},
+		{[]string{"--no-alpn", "--http1.0"}, "HTTP/1.0 200 OK"},
+		{[]string{"--tls-max", "1.2", "--http1.0"}, "HTTP/1.0 200 OK"},
+		{nil, "HTTP/2 200"},
+	} {
+		t.Run(strings.Join(row.args, " "), func(t *testing.T) {
+			status, _, body := curl(t, append(row.args, "--cacert", ca, "https://"+i.addr+"/health")...)
+			if status != row.status || body != healthy {
+				t.Errorf("%q, body %q, want %q", status, body, row.status)
+			}
+		})
+	}
+}
+
+// Balancers that check a TLS port by TCP alone come every second or so.
+func TestACheckThatConnectsAndClosesIsNoNews(t *testing.T) {
+	for name, env := range map[string][]string{"plain": nil, "over TLS": newCertificate(t, ecdsaKey(t)).install(t)} {
+		t.Run(name, func(t *testing.T) {
+			i := start(t, env, "-drain", "0")
+			for _, reset := range []bool{false, true} {
+				for range 20 {
+					c, err := net.Dial("tcp", i.addr)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if reset {
+						c.(*net.TCPConn).SetLinger(0)
+					}
+					c.Close()
+				}
+			}
+			i.signal(t, syscall.SIGTERM) // what was accepted is seen to before it ends
+			i.wait(t, patience)
+			for line := range strings.Lines(i.stderr.String()) {
+				if !strings.Contains(line, "level=INFO") {
+					t.Errorf("the log tells of it: %s", line)
 				}
 			}
 		})
