@@ -131,7 +131,7 @@ func (s *Server) httpServer(open *conns) *http.Server {
 func retiring(open *conns, draining *atomic.Bool, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body := r.ContentLength != 0
-		if body || !r.ProtoAtLeast(1, 1) || draining.Load() || open.crowded() {
+		if body && r.ProtoMajor == 1 || !r.ProtoAtLeast(1, 1) || draining.Load() || open.crowded() {
 			w.Header().Set("Connection", "close") // of HTTP/2, net/http makes GOAWAY
 		}
 		if body {
