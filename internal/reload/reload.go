@@ -79,7 +79,7 @@ func (v *Value[T]) Watch(ctx context.Context) {
 		case done = <-v.asked:
 		}
 		switch value, changed, err := v.load(); {
-		case err != nil:
+		case changed && err != nil:
 			v.log.Error("cannot reload; the last good value stays in use", "err", err)
 		case changed:
 			v.current.Store(&value)
@@ -93,16 +93,14 @@ func (v *Value[T]) Watch(ctx context.Context) {
 func (v *Value[T]) load() (value T, changed bool, err error) {
 	contents, err := read(v.files)
 	seen := []any{contents, err}
-	if reflect.DeepEqual(seen, v.seen) {
-		return value, false, nil
+	changed = !reflect.DeepEqual(seen, v.seen)
+	v.seen = seen
+	if changed && err == nil {
+		if value, err = v.parse(contents); err != nil {
+			err = fmt.Errorf("%s: %w", v.name, err)
+		}
 	}
-	if v.seen = seen; err != nil {
-		return value, true, err
-	}
-	if value, err = v.parse(contents); err != nil {
-		err = fmt.Errorf("%s: %w", v.name, err)
-	}
-	return value, true, err
+	return value, changed, err
 }
 
 // read opens regular files only: to open a FIFO is to wait for its writer.

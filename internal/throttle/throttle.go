@@ -10,10 +10,7 @@ import (
 	"time"
 )
 
-const (
-	maxWarnings = 10   // a second
-	maxQueued   = 1024 // lines
-)
+const maxWarnings, maxQueued = 10, 1024 // lines: a second, and in memory
 
 // Handler writes text lines from a goroutine of its own: of the records at WARN, the level of
 // what strangers can cause, ten a second. Lines left out, by that or by a full queue, are counted,
@@ -30,7 +27,7 @@ type Handler struct {
 // New returns a Handler that writes to w until Close.
 func New(w io.Writer) *Handler {
 	h := &Handler{lines: make(chan []byte, maxQueued), last: make(chan func())}
-	h.Handler = slog.NewTextHandler(queue{h}, nil)
+	h.Handler = slog.NewTextHandler(h, nil)
 	go h.write(w)
 	return h
 }
@@ -70,13 +67,12 @@ func (h *Handler) write(w io.Writer) {
 	done()
 }
 
-type queue struct{ *Handler }
-
-func (q queue) Write(line []byte) (int, error) {
+// Write queues the line that the embedded handler has made.
+func (h *Handler) Write(line []byte) (int, error) {
 	select {
-	case q.lines <- append([]byte(nil), line...):
+	case h.lines <- append([]byte(nil), line...):
 	default:
-		q.lost.Add(1)
+		h.lost.Add(1)
 	}
 	return len(line), nil
 }
