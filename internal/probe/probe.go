@@ -18,8 +18,6 @@ import (
 	"unicode"
 )
 
-const maxRead = 10 << 10 // bytes of a header, and of a body
-
 // Probe is one request to an HTTP server.
 type Probe struct {
 	URL     string        // what to GET, http or https
@@ -51,9 +49,7 @@ func (p Probe) Do(ctx context.Context) (code int, line string) {
 				return nil
 			},
 		},
-		DisableCompression:     true,
-		DisableKeepAlives:      true,
-		MaxResponseHeaderBytes: maxRead,
+		DisableCompression: true, DisableKeepAlives: true, MaxResponseHeaderBytes: 10 << 10,
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.URL, nil)
 	if err != nil {
@@ -73,7 +69,7 @@ func (p Probe) Do(ctx context.Context) (code int, line string) {
 	if resp.StatusCode/100 != 2 {
 		code = 1
 	}
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxRead)) // the status decides, not the error
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, 10<<10)) // the status decides, not the error
 	return code, cmp.Or(printable(string(body)), printable(resp.Status))
 }
 

@@ -19,7 +19,6 @@ import (
 	"time"
 )
 
-// The verdicts over all targets.
 const (
 	Healthy   = "healthy"   // every target is up
 	Unhealthy = "unhealthy" // one is down
@@ -39,13 +38,9 @@ type Watcher struct {
 // connection, and http and https URLs, which must answer 200 to 399, within timeout each. It
 // asks as the kubelet does: no redirect is followed, no certificate verified.
 func New(targets []*url.URL, interval, timeout time.Duration, log *slog.Logger) *Watcher {
-	return &Watcher{
-		targets: targets, interval: interval, timeout: timeout, log: log,
-		verdicts: make([]atomic.Value, len(targets)), transport: &http.Transport{
-			TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
-			DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: 16 << 10,
-		},
-	}
+	transport := &http.Transport{DisableCompression: true, DisableKeepAlives: true, MaxResponseHeaderBytes: 16 << 10}
+	transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
+	return &Watcher{targets, make([]atomic.Value, len(targets)), interval, timeout, log, transport}
 }
 
 // Verdict returns Healthy, Unhealthy or Starting. It waits for nothing.
@@ -93,10 +88,9 @@ func (w *Watcher) watch(ctx context.Context, target *url.URL, verdict *atomic.Va
 }
 
 func wait(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
-	}
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	<-ctx.Done()
 }
 
 // check returns why target is down, or nil.
