@@ -4,7 +4,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -14,6 +13,7 @@ import (
 	"reflect"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"syscall"
 	"time"
 
@@ -37,10 +37,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	signal.Ignore(syscall.SIGPIPE, syscall.SIGHUP)
 	cfg, err := config.Parse(args, getenv)
 	switch {
-	case err == flag.ErrHelp:
+	case err != nil: // told below
+	case cfg.Help:
 		fmt.Fprint(stdout, config.Help)
-		return 0
-	case err != nil:
 	case cfg.Version:
 		fmt.Fprintf(stdout, "healthd %s\n", version)
 	case cfg.Probe:
@@ -71,22 +70,16 @@ func serve(ctx context.Context, cfg config.Config, stderr io.Writer) (code int, 
 	slog.SetDefault(log)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // of the watchers: nobody waits for their end, since a disk that they read may hang
-	methods := make(map[string]auth.Method)
-	for name, secret := range cfg.Secrets {
-		credentials, err := load(secret, log)
-		if err != nil {
+	credentials := make(map[string]*auth.Credentials)
+	for method, secret := range cfg.Secrets {
+		if credentials[method], err = load(secret, log); err != nil {
 			return 0, err
 		}
-		go credentials.Watch(ctx)
-		methods[name] = map[string]auth.Method{
-			"basic": auth.NewBasic(credentials),
-			"aksk":  auth.NewAccessKey(credentials),
-			"jwt":   auth.NewJWT(credentials, time.Now),
-		}[name]
+		go credentials[method].Watch(ctx)
 	}
 	targets := target.New(cfg.Targets, cfg.Interval, cfg.Timeout, log)
 	health := &health{verdict: targets.Verdict}
-	handler := routes(cfg.Auth, health, methods, log)
+	handler := routes(cfg.Auth, health, credentials, log)
 	srv := server.Server{Handler: handler, Log: log, Draining: &health.draining, Drain: cfg.Drain, Verbose: cfg.Verbose}
 	if cert, key := reload.File(cfg.TLSCert), reload.File(cfg.TLSKey); cert.Path != "" {
 		names := cert.Setting + ", " + key.Setting
@@ -106,7 +99,6 @@ func serve(ctx context.Context, cfg config.Config, stderr io.Writer) (code int, 
 	return 0, nil
 }
 
-// load returns the credentials of a secret, now and when they change.
 func load(s config.Secret, log *slog.Logger) (*auth.Credentials, error) {
 	if s.Line != "" {
 		return reload.Fixed(auth.NewCredentials([]string{s.Line})), nil
@@ -117,24 +109,26 @@ func load(s config.Secret, log *slog.Logger) (*auth.Credentials, error) {
 	}, reload.File(s.File))
 }
 
-// routes returns the handler of every path, locked by the methods named.
-func routes(named []string, health http.Handler, methods map[string]auth.Method, log *slog.Logger) http.Handler {
-	lock, issuers := auth.Guard{Log: log}, auth.Guard{Log: log}
+// routes returns the handler of every path, with health locked by the methods named.
+func routes(named []string, health http.Handler, credentials map[string]*auth.Credentials, log *slog.Logger) http.Handler {
+	methods := map[string]auth.Method{
+		"basic": auth.NewBasic(credentials["basic"]),
+		"aksk":  auth.NewAccessKey(credentials["aksk"]),
+		"jwt":   auth.NewJWT(credentials["jwt"], time.Now),
+	}
+	lock := auth.Guard{Log: log}
 	for _, name := range named {
 		lock.Methods = append(lock.Methods, methods[name])
 	}
-	for _, name := range []string{"basic", "aksk"} { // a token buys no token
-		if m, set := methods[name]; set {
-			issuers.Methods = append(issuers.Methods, m)
-		}
-	}
-	if len(lock.Methods) > 0 {
+	if len(named) > 0 {
 		health = lock.Handler(health)
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /health", health)
-	if jwt, on := methods["jwt"]; on && len(issuers.Methods) > 0 {
-		mux.Handle("POST /token", auth.NewToken(jwt.Credentials, time.Now, issuers))
+	unset := func(m auth.Method) bool { return m.Credentials == nil }
+	issuers := slices.DeleteFunc([]auth.Method{methods["basic"], methods["aksk"]}, unset) // a token buys no token
+	if keys := credentials["jwt"]; keys != nil && len(issuers) > 0 {
+		mux.Handle("POST /token", auth.NewToken(keys, time.Now, auth.Guard{Methods: issuers, Log: log}))
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/health" || r.URL.Path == "/token" {
@@ -153,19 +147,15 @@ func runProbe(ctx context.Context, cfg config.Config, stdout io.Writer) (code in
 		os.Exit(1)
 	}).Stop()
 	var p, asked probe.Probe
-	line, now := "", time.Now()
-	for mistakes := 0; mistakes < 2 && time.Since(now) < cfg.Timeout; {
-		if p, err = newProbe(cfg, now); err != nil {
-			mistakes++
-			continue
+	line, now := "no answer came in time", time.Now()
+	for code = 1; code != 0 && time.Since(now) < cfg.Timeout; asked = p {
+		if p, err = newProbe(cfg, now); err != nil { // half of a swap, perhaps
+			p, err = newProbe(cfg, now)
 		}
-		if reflect.DeepEqual(p, asked) {
+		if err != nil || reflect.DeepEqual(p, asked) {
 			break
 		}
-		if code, line = p.Do(ctx); code == 0 {
-			break
-		}
-		asked, mistakes = p, 0
+		code, line = p.Do(ctx)
 	}
 	if err == nil {
 		fmt.Fprintln(stdout, line)
@@ -173,9 +163,9 @@ func runProbe(ctx context.Context, cfg config.Config, stdout io.Writer) (code in
 	return code, err
 }
 
-// newProbe makes do with another line, or another method, where one does not parse: the
-// server, too, goes on with what was good.
+// newProbe makes do with another line or method where one does not parse: so does the server.
 func newProbe(cfg config.Config, now time.Time) (p probe.Probe, err error) {
+	p = probe.Probe{URL: cmp.Or(cfg.URL, "http://localhost/health"), Addr: cfg.Addr, Timeout: cfg.Timeout}
 	for _, method := range cfg.Auth {
 		credentials, mistake := load(cfg.Secrets[method], nil)
 		if all := credentials.Get(); len(all) > 0 {
@@ -184,12 +174,9 @@ func newProbe(cfg config.Config, now time.Time) (p probe.Probe, err error) {
 		}
 		err = cmp.Or(err, mistake)
 	}
-	p.URL, p.Timeout = cfg.URL, cfg.Timeout
-	if cert := reload.File(cfg.TLSCert); cfg.URL == "" && cert.Path != "" {
+	if cert := reload.File(cfg.TLSCert); cert.Path != "" {
 		leaf, mistake := reload.New(cert.Setting, nil, probe.Leaf, cert)
-		p.URL, p.Addr, p.Pin, err = "https://localhost/health", cfg.Addr, leaf.Get(), cmp.Or(err, mistake)
-	} else if cfg.URL == "" {
-		p.URL, p.Addr = "http://localhost/health", cfg.Addr
+		p.URL, p.Pin, err = "https://localhost/health", leaf.Get(), cmp.Or(err, mistake)
 	}
 	return p, err
 }

@@ -73,6 +73,12 @@ func TestProbeShowsItsCredentialToTheConfiguredCertificateOnly(t *testing.T) {
 }
 
 // A Secret with everything in it is replaced as fast as the machine can.
+func TestProbeWithoutTimeFails(t *testing.T) {
+	if code, line := probe(t, []string{"HEALTHD_TIMEOUT=1ns"}); code != 1 || line == "" {
+		t.Errorf("exit code %d, %q", code, line)
+	}
+}
+
 func TestProbeNeverFailsWhileItsFilesAreSwapped(t *testing.T) {
 	dir := t.TempDir()
 	env := []string{"HEALTHD_AUTH=basic", "HEALTHD_BASIC_FILE=" + dir + "/basic",

@@ -19,10 +19,10 @@ import (
 
 // Config is what the user set, checked and with the defaults filled in.
 type Config struct {
-	Version           bool              // print the version and do nothing else
+	Help, Version     bool              // print that and do nothing else
 	Probe             bool              // be the client, not the server
-	URL               string            // what the probe asks; empty is the instance that Addr describes
-	Addr              string            // listen address, host:port
+	URL               string            // what the probe asks, beside which Addr, TLSCert and TLSKey are empty
+	Addr              string            // host:port to listen on, or without a URL to probe
 	Drain             time.Duration     // how long to answer "draining" after SIGTERM, 0 or more
 	Verbose           bool              // log every request
 	Targets           []*url.URL        // what /health speaks for: tcp, unix, http, https
@@ -38,8 +38,8 @@ type File struct{ Setting, Path string } // that a setting names; nothing here r
 var Help string // the page that -h prints
 
 // Parse reads the command line, without the program's name, and the environment. A flag wins over
-// its variable, and an empty variable is an unset one. The error is [flag.ErrHelp], or one line
-// that names the settings and the mend, but repeats no value: it may be a misplaced secret.
+// its variable, and an empty variable is an unset one. The error is one line that names the
+// settings and the mend, but repeats no value: it may be a misplaced secret.
 func Parse(args []string, getenv func(string) string) (Config, error) {
 	c := Config{Addr: ":8080", Drain: 5 * time.Second, Interval: 5 * time.Second, Timeout: time.Second}
 	if len(args) > 0 && args[0] == "probe" {
@@ -72,7 +72,7 @@ func Parse(args []string, getenv func(string) string) (Config, error) {
 	}
 	switch err := flags.Parse(args); {
 	case err == flag.ErrHelp:
-		return c, err
+		return Config{Help: true}, nil
 	case err != nil && strings.HasPrefix(err.Error(), "flag needs an argument"): // and names a known flag
 		return c, fmt.Errorf("%w (healthd -h lists the settings)", err)
 	case err != nil:
@@ -97,10 +97,22 @@ func Parse(args []string, getenv func(string) string) (Config, error) {
 			}
 		}
 	}
-	c.arguments(flags.Args(), mistake)
 	c.secrets(getenv, mistake)
 	if (c.TLSCert.Path == "") != (c.TLSKey.Path == "") {
 		mistake("-tls-cert and -tls-key (HEALTHD_TLS_CERT, HEALTHD_TLS_KEY) go together; set both")
+	}
+	if args = flags.Args(); c.Probe && len(args) > 0 {
+		if u, fits := endpoint(args[0]); !fits || u.Scheme != "http" && u.Scheme != "https" {
+			mistake("the URL to probe must begin with http:// or https:// and name a host, but no user, password or fragment")
+		}
+		c.URL, c.Addr, c.TLSCert, c.TLSKey, args = args[0], "", File{}, File{}, args[1:]
+	}
+	if len(args) > 0 {
+		first := args[0]
+		if strings.Contains(first, ":") || len(first) >= 16 { // like a secret
+			first = "(not shown)"
+		}
+		mistake("unexpected argument %q: healthd takes flags, healthd probe takes flags and then one URL", first)
 	}
 	if len(mistakes) > 0 && !c.Version {
 		return c, errors.New(strings.Join(mistakes, "; "))
@@ -137,27 +149,10 @@ func (c *Config) set(dst any, name, value string) (fits bool, mend string) {
 		u, fits := endpoint(value)
 		*dst = append(*dst, u)
 		return fits, "tcp://host:port, unix:///path, http://host/path or https://host/path, without user, password and fragment"
-	default:
-		*dst.(*File) = File{name, value}
-		return true, ""
+	case *File:
+		*dst = File{name, value}
 	}
-}
-
-// arguments takes what follows the flags: nothing, or the URL to probe.
-func (c *Config) arguments(args []string, mistake func(string, ...any)) {
-	if c.Probe && len(args) > 0 {
-		if u, fits := endpoint(args[0]); !fits || u.Scheme != "http" && u.Scheme != "https" {
-			mistake("the URL to probe must begin with http:// or https:// and name a host, but no user, password or fragment")
-		}
-		c.URL, args = args[0], args[1:]
-	}
-	if len(args) > 0 {
-		first := args[0]
-		if strings.Contains(first, ":") || len(first) >= 16 { // like a secret
-			first = "(not shown)"
-		}
-		mistake("unexpected argument %q: healthd takes flags, healthd probe takes flags and then one URL", first)
-	}
+	return true, ""
 }
 
 // endpoint returns the URL s. It fits if one can connect to it and all of it is sent.
@@ -166,13 +161,10 @@ func endpoint(s string) (u *url.URL, fits bool) {
 	u = cmp.Or(u, new(url.URL))
 	port, err := strconv.ParseUint(cmp.Or(u.Port(), "1"), 10, 16)
 	host := u.Hostname() != "" && err == nil && port > 0
-	schemes := map[string]bool{
-		"tcp":   host && u.Port() != "" && u.Path+u.RawQuery == "",
-		"unix":  u.Path != "" && u.Host+u.RawQuery == "",
-		"http":  host,
-		"https": host,
-	}
-	return u, schemes[u.Scheme] && u.User == nil && u.Fragment == ""
+	tcp := u.Scheme == "tcp" && host && u.Port() != "" && u.Path+u.RawQuery == ""
+	unix := u.Scheme == "unix" && u.Path != "" && u.Host+u.RawQuery == ""
+	web := (u.Scheme == "http" || u.Scheme == "https") && host
+	return u, (tcp || unix || web) && u.User == nil && u.Fragment == ""
 }
 
 // PlaintextAuth reports whether credentials will cross a network in clear text.

@@ -1,8 +1,6 @@
 package config
 
 import (
-	"errors"
-	"flag"
 	"maps"
 	"net/url"
 	"reflect"
@@ -61,7 +59,9 @@ func TestSettings(t *testing.T) {
 			c.TLSCert, c.TLSKey = File{"-tls-cert", "c"}, File{"HEALTHD_TLS_KEY", "k"}
 		}},
 		{"probe", "probe -addr :1", nil, func(c *Config) { c.Probe, c.Addr = true, ":1" }},
-		{"probe of a URL", "probe https://a.example/x?y=z", nil, func(c *Config) { c.Probe, c.URL = true, "https://a.example/x?y=z" }},
+		{"probe of a URL, without what describes this instance", "probe -addr :1 -tls-cert c -tls-key k https://a.example/x?y=z", nil, func(c *Config) {
+			c.Probe, c.URL, c.Addr = true, "https://a.example/x?y=z", ""
+		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			want := Config{Addr: ":8080", Drain: 5 * time.Second, Interval: 5 * time.Second, Timeout: time.Second, Secrets: map[string]Secret{}}
@@ -158,7 +158,7 @@ func TestAnErrorDoesNotRepeatAMisplacedSecret(t *testing.T) {
 
 func TestHelpListsEverySettingAndNoOther(t *testing.T) {
 	t.Parallel()
-	if _, err := parse("-h", nil); !errors.Is(err, flag.ErrHelp) {
+	if c, err := parse("-h", nil); err != nil || !c.Help {
 		t.Fatalf("-h gave %v", err)
 	}
 	asked := map[string]bool{}

@@ -54,22 +54,23 @@ func (s Secret) check(line string) error {
 	return nil
 }
 
-// secrets takes the secret of every method, named in -auth or not: one that nothing uses
-// shows a misspelt -auth. With jwt, all are used, by /token.
+// secrets takes every method's secret: one that nothing uses shows a misspelt -auth.
 func (c *Config) secrets(getenv func(string) string, mistake func(string, ...any)) {
 	c.Secrets = make(map[string]Secret)
 	for _, kind := range [][2]string{{"basic", "HEALTHD_BASIC"}, {"aksk", "HEALTHD_AKSK"}, {"jwt", "HEALTHD_JWT_SECRET"}} {
 		method, name := kind[0], kind[1]
 		s := Secret{strings.TrimSpace(getenv(name)), File{name + "_FILE", getenv(name + "_FILE")}, method != "jwt"}
 		variable, file, named := s.Line != "", s.File.Path != "", slices.Contains(c.Auth, method)
-		given := map[bool]string{true: name, false: s.File.Setting}[variable]
+		used := named || slices.Contains(c.Auth, "jwt") // by /token
 		switch wrong := s.check(s.Line); {
 		case !variable && !file && !named:
 			continue
 		case variable == file:
 			mistake("set %s or %s, and not both, for %s in -auth (HEALTHD_AUTH)", name, s.File.Setting, method)
-		case !named && !slices.Contains(c.Auth, "jwt"):
-			mistake("%s is set and nothing uses it: name %s in -auth (HEALTHD_AUTH)", given, method)
+		case variable && !used:
+			mistake("%s is set and nothing uses it: name %s in -auth (HEALTHD_AUTH)", name, method)
+		case file && !used:
+			mistake("%s is set and nothing uses it: name %s in -auth (HEALTHD_AUTH)", s.File.Setting, method)
 		case variable && wrong != nil:
 			mistake("%s %v", name, wrong)
 		}
