@@ -44,7 +44,8 @@ func newMethod(name string, value *Credentials) Method {
 func newGuard(log *slog.Logger, list string) (g Guard) {
 	g.Log = log
 	for name := range strings.SplitSeq(list, ",") {
-		g.Methods = append(g.Methods, newMethod(name, reload.Fixed(NewCredentials(lines[name]))))
+		value, _ := reload.New("", nil, func([][]byte) ([]Credential, error) { return NewCredentials(lines[name]), nil })
+		g.Methods = append(g.Methods, newMethod(name, value))
 	}
 	return g
 }

@@ -32,19 +32,13 @@ type Value[T any] struct {
 }
 
 // New reads the files, which errors and the log call name, and returns their value, or beside
-// an error what parse made of them. The errors of parse must hold no secret.
+// an error what parse made of them. The errors of parse must hold no secret. Without files, the
+// value never changes.
 func New[T any](name string, log *slog.Logger, parse func([][]byte) (T, error), files ...File) (*Value[T], error) {
 	v := &Value[T]{name: name, log: log, parse: parse, files: files, asked: make(chan func())}
 	value, _, err := v.load()
 	v.current.Store(&value)
 	return v, err
-}
-
-// Fixed returns a Value that never changes.
-func Fixed[T any](value T) *Value[T] {
-	v := new(Value[T])
-	v.current.Store(&value)
-	return v
 }
 
 // Get returns the last good value.

@@ -235,8 +235,9 @@ func TestRefreshWaitsForNoDiskThatHangs(t *testing.T) {
 	})
 }
 
-func TestAFixedValueNeverChanges(t *testing.T) {
-	v := Fixed(1)
+func TestAValueWithoutFilesNeverChanges(t *testing.T) {
+	v, err := New("", nil, func([][]byte) (int, error) { return 1, nil })
+	must(t, err)
 	v.Watch(t.Context()) // returns at once
 	if v.Refresh(); v.Get() != 1 {
 		t.Errorf("a refresh changed it to %d", v.Get())
