@@ -9,33 +9,26 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
-// conns is the set of open connections. One rule bounds what clients can hold: at most max are
-// open, and for one more, the one whose state changed longest ago is closed. A probe is done within
-// a millisecond, so under a flood the one that goes is the flood's own.
+// conns is a listener and its open connections. One rule bounds what clients can hold: at most max
+// are open, and for one more, the one whose state changed longest ago is closed. A probe is done
+// within a millisecond, so under a flood the one that goes is the flood's own.
 type conns struct {
-	max   int
-	paced int // connections accepted in a crowd; for Accept's goroutine alone
-	mu    sync.Mutex
-	list  list.List // of *conn, the one whose state changed longest ago first
+	net.Listener
+	max     int
+	crowded atomic.Bool // more than half of the places are taken
+	paced   int         // connections accepted in a crowd; for Accept alone
+	mu      sync.Mutex
+	list    list.List // of *conn, the one whose state changed longest ago first
 }
 
-// maxConns is 128, or half of the process's descriptors if that is less.
-func maxConns() int {
-	limit := syscall.Rlimit{Cur: 256}
-	syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit)
-	return int(min(128, limit.Cur/2))
-}
-
-// conn is a connection in the set, whose mu guards place and state.
+// conn is a connection in the set.
 type conn struct {
 	net.Conn
 	spoke atomic.Bool // something has come from the client
 	place *list.Element
-	state http.ConnState
 }
 
 // Read lets others run after every read: one connection's flood of HTTP/2 frames would stop them.
@@ -59,32 +52,32 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 	return c.Conn.SetReadDeadline(t)
 }
 
-// listener makes a *conn of every connection.
-type listener struct{ net.Listener }
-
-func (l listener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	return &conn{Conn: c}, err
-}
-
-// track is the http.Server's ConnState hook. In a crowd it holds Accept up, which calls it with
-// StateNew: those who are connected run first, and at times what has come in reaches them.
-func (s *conns) track(nc net.Conn, state http.ConnState) {
-	if state == http.StateNew && s.crowded() {
+// Accept makes a *conn of a connection. In a crowd it lets those who are connected run first, and
+// sleeps at times, so that what has come in reaches them: else the poller is asked every 10 ms.
+func (s *conns) Accept() (net.Conn, error) {
+	c, err := s.Listener.Accept()
+	if s.crowded.Load() {
 		runtime.Gosched()
-		if s.paced++; s.paced%16 == 0 {
+		s.paced++
+		if s.paced%16 == 0 {
 			time.Sleep(time.Millisecond)
 		}
 	}
+	return &conn{Conn: c}, err
+}
+
+// track is the http.Server's ConnState hook.
+func (s *conns) track(nc net.Conn, state http.ConnState) {
 	if overTLS, ok := nc.(*tls.Conn); ok {
 		nc = overTLS.NetConn() // whose Close never waits for the client
 	}
 	c := nc.(*conn)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch c.state = state; state {
+	switch state {
 	case http.StateNew:
-		if c.place = s.list.PushBack(c); s.list.Len() > s.max {
+		c.place = s.list.PushBack(c)
+		if s.list.Len() > s.max {
 			s.list.Remove(s.list.Front()).(*conn).Close()
 		}
 	case http.StateClosed:
@@ -92,13 +85,26 @@ func (s *conns) track(nc net.Conn, state http.ConnState) {
 	default:
 		s.list.MoveToBack(c.place)
 	}
+	s.crowded.Store(s.list.Len() > s.max/2)
 }
 
-// crowded reports whether more than half of the places are taken.
-func (s *conns) crowded() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.list.Len() > s.max/2
+// retiring says which answers are the last of their connection. Over HTTP/1 one after a body is:
+// else net/http would wait for the body. So is one to HTTP/1.0, of which net/http forgets the
+// Transfer-Encoding (RFC 9112, section 6.1).
+func (s *conns) retiring(draining *atomic.Bool, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body := r.ContentLength != 0
+		if body && r.ProtoMajor == 1 || !r.ProtoAtLeast(1, 1) || draining.Load() || s.crowded.Load() {
+			w.Header().Set("Connection", "close") // of HTTP/2, net/http makes GOAWAY
+		}
+		if body {
+			http.NewResponseController(w).SetReadDeadline(time.Now().Add(500 * time.Millisecond))
+		}
+		if body && r.ProtoMajor == 2 { // net/http would reset the stream, and curl 7.88 drop the answer
+			io.CopyN(io.Discard, r.Body, 64<<10)
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // closeSilent closes the connections that have sent nothing.
@@ -106,7 +112,7 @@ func (s *conns) closeSilent() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for e := s.list.Front(); e != nil; e = e.Next() {
-		if c := e.Value.(*conn); c.state == http.StateNew && !c.spoke.Load() {
+		if c := e.Value.(*conn); !c.spoke.Load() {
 			c.Close()
 		}
 	}

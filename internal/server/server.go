@@ -5,7 +5,6 @@ package server
 import (
 	"context"
 	"crypto/tls"
-	"io"
 	"log"
 	"log/slog"
 	"net"
@@ -20,10 +19,8 @@ import (
 )
 
 const (
-	requestTimeout = 10 * time.Second       // of a request, an answer, and what is in flight at the end
-	idleTimeout    = 620 * time.Second      // longer than the 600 s of Google's balancers, which close first
-	bodyTimeout    = 500 * time.Millisecond // of a body that a request announces, and nobody reads
-	settleTime     = 100 * time.Millisecond // in which what has reached the machine reaches a handler
+	requestTimeout = 10 * time.Second  // of a request, an answer, and what is in flight at the end
+	idleTimeout    = 620 * time.Second // longer than the 600 s of Google's balancers, which close first
 )
 
 // Server is the configuration of Run.
@@ -48,14 +45,16 @@ func (s *Server) Run(ctx context.Context, addr string) error {
 		return err
 	}
 	s.Log.Info("listening", "addr", l.Addr().String())
-	open := &conns{max: maxConns()}
-	srv := s.httpServer(open)
-	serve := srv.Serve
+	limit := syscall.Rlimit{Cur: 256}
+	syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit)
+	open := &conns{Listener: l, max: int(min(128, limit.Cur/2))}
+	l = open
 	if s.Certificate != nil {
-		serve = func(l net.Listener) error { return srv.ServeTLS(l, "", "") }
+		l = tls.NewListener(open, tlsConfig(s.Certificate))
 	}
+	srv := s.httpServer(open)
 	served := make(chan error, 1)
-	go func() { served <- serve(listener{l}) }()
+	go func() { served <- srv.Serve(l) }()
 
 	cause, drain := os.Interrupt, time.Duration(0)
 	select {
@@ -80,7 +79,7 @@ func (s *Server) Run(ctx context.Context, addr string) error {
 	}
 	l.Close()
 	<-served
-	time.Sleep(settleTime) // Shutdown alone drops a request whose header it has just read
+	time.Sleep(100 * time.Millisecond) // Shutdown alone drops a request whose header it has just read
 	if cause == os.Interrupt {
 		open.closeSilent() // Shutdown would wait 5 s for them
 	}
@@ -96,50 +95,28 @@ func (s *Server) Run(ctx context.Context, addr string) error {
 
 // httpServer sets every limit.
 func (s *Server) httpServer(open *conns) *http.Server {
-	srv := &http.Server{
-		Handler:                      s.Handler,
-		Protocols:                    new(http.Protocols),
-		TLSConfig:                    tlsConfig(s.Certificate),
-		ReadHeaderTimeout:            5 * time.Second,
-		ReadTimeout:                  requestTimeout,
-		WriteTimeout:                 requestTimeout,
-		IdleTimeout:                  -1,      // see conn.SetReadDeadline
-		MaxHeaderBytes:               8 << 10, // net/http adds 4 KiB
+	handler := s.Handler
+	if s.Verbose {
+		handler = logged(s.Log, handler)
+	}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Server{
+		Handler:                      open.retiring(s.Draining, handler),
+		Protocols:                    protocols,
 		DisableGeneralOptionsHandler: true,
 		ConnState:                    open.track,
 		ErrorLog:                     log.New(complaints{s.Log}, "", 0),
+		IdleTimeout:                  -1,      // see conn.SetReadDeadline
+		MaxHeaderBytes:               8 << 10, // net/http adds 4 KiB
 		// What one connection can hold, times their number, stays within the memory limit. Frames and
 		// windows are what clients may send before they read SETTINGS (RFC 9113, 4.2 and 6.9.2).
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams: 16, MaxReadFrameSize: 16 << 10, WriteByteTimeout: requestTimeout,
 			MaxReceiveBufferPerConnection: 64 << 10, MaxReceiveBufferPerStream: 64 << 10,
 		},
+		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: requestTimeout, WriteTimeout: requestTimeout,
 	}
-	srv.Protocols.SetHTTP1(true)
-	srv.Protocols.SetHTTP2(true)
-	srv.Protocols.SetUnencryptedHTTP2(true)
-	if s.Verbose {
-		srv.Handler = logged(s.Log, srv.Handler)
-	}
-	srv.Handler = retiring(open, s.Draining, srv.Handler)
-	return srv
-}
-
-// retiring says which answers are the last of their connection. One after a body that was not read
-// is: else net/http would wait for the rest. So is one to HTTP/1.0, of which net/http forgets the
-// Transfer-Encoding (RFC 9112, section 6.1).
-func retiring(open *conns, draining *atomic.Bool, next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body := r.ContentLength != 0
-		if body && r.ProtoMajor == 1 || !r.ProtoAtLeast(1, 1) || draining.Load() || open.crowded() {
-			w.Header().Set("Connection", "close") // of HTTP/2, net/http makes GOAWAY
-		}
-		if body {
-			http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
-		}
-		if body && r.ProtoMajor == 2 { // net/http would reset the stream, and curl 7.88 drop the answer
-			io.CopyN(io.Discard, r.Body, 64<<10)
-		}
-		next.ServeHTTP(w, r)
-	})
 }
