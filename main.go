@@ -96,9 +96,9 @@ func serve(ctx context.Context, cfg config.Config, stderr io.Writer) (code int, 
 	go targets.Watch(ctx)
 	if err := srv.Run(ctx, cfg.Addr); err != nil {
 		log.Error("cannot serve", "err", err)
-		return 1, nil
+		code = 1
 	}
-	return 0, nil
+	return code, nil
 }
 
 func load(s config.Secret, log *slog.Logger) (*auth.Credentials, error) {

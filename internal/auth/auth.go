@@ -102,7 +102,6 @@ type Credential struct {
 	sum  [sha256.Size]byte
 }
 
-// NewCredentials takes the lines of a file.
 func NewCredentials(lines []string) (all []Credential) {
 	for _, line := range lines {
 		all = append(all, Credential{line, sha256.Sum256([]byte(line))})

@@ -93,7 +93,6 @@ func (s *Server) Run(ctx context.Context, addr string) error {
 	return nil
 }
 
-// httpServer sets every limit.
 func (s *Server) httpServer(open *conns) *http.Server {
 	handler := s.Handler
 	if s.Verbose {

@@ -10,7 +10,6 @@ import (
 	"example.com/healthd/internal/reload"
 )
 
-// tlsConfig allows TLS 1.3 and 1.2.
 func tlsConfig(certificate *reload.Value[*tls.Certificate]) *tls.Config {
 	return &tls.Config{
 		NextProtos: []string{"h2", "http/1.1", "http/1.0"}, // the last is all that curl --http1.0 offers
