@@ -13,8 +13,7 @@ type health struct {
 	draining atomic.Bool
 }
 
-// ServeHTTP answers GET and HEAD: 200 if healthy, else 503. The method and the path are the
-// router's to check.
+// ServeHTTP answers GET and HEAD, which the router has checked: 200 if healthy, else 503.
 func (h *health) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	status := h.verdict()
 	if h.draining.Load() {

@@ -17,7 +17,7 @@ import (
 	"example.com/healthd/internal/reload"
 )
 
-// Why a request is refused: for the log, its client is not told.
+// Why a request is refused: for the log; its client is not told.
 var (
 	errMissing   = errors.New("no credential")
 	errDuplicate = errors.New("duplicate credential header")

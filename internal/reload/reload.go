@@ -41,7 +41,6 @@ func New[T any](name string, log *slog.Logger, parse func([][]byte) (T, error), 
 	return v, err
 }
 
-// Get returns the last good value.
 func (v *Value[T]) Get() T { return *v.current.Load() }
 
 // Refresh has Watch look at the files now, and waits for it some milliseconds at most.

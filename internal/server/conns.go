@@ -88,9 +88,8 @@ func (s *conns) track(nc net.Conn, state http.ConnState) {
 	s.crowded.Store(s.list.Len() > s.max/2)
 }
 
-// retiring says which answers are the last of their connection. Over HTTP/1 one after a body is:
-// else net/http would wait for the body. So is one to HTTP/1.0, of which net/http forgets the
-// Transfer-Encoding (RFC 9112, section 6.1).
+// retiring says which answers are a connection's last. After an HTTP/1 body, for net/http would wait
+// for it; to HTTP/1.0, whose Transfer-Encoding net/http forgets (RFC 9112, section 6.1).
 func (s *conns) retiring(draining *atomic.Bool, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body := r.ContentLength != 0

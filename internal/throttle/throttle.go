@@ -14,8 +14,7 @@ const maxWarnings, maxQueued = 10, 1024 // lines: a second, and in memory
 
 // Handler writes text lines from a goroutine of its own: of the records at WARN, the level of
 // what strangers can cause, ten a second. Lines left out, by that or by a full queue, are counted,
-// and the count follows within a second of the writer's being free. Derived handlers (WithAttrs,
-// WithGroup) do not throttle.
+// and the count follows within a second of the writer's being free. Derived handlers do not throttle.
 type Handler struct {
 	slog.Handler
 	lines    chan []byte
