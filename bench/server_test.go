@@ -4,45 +4,66 @@ package bench
 
 import (
 	"bufio"
+	"bytes"
+	"crypto/rand"
+	"crypto/tls"
 	"fmt"
+	"go/build"
 	"io"
-	"os"
+	"net"
 	"os/exec"
-	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 	"unsafe"
+
+	"example.com/healthd/internal/auth"
 )
 
-// patience bounds a start, and the wait for an answer.
-const patience = 10 * time.Second
-
-// server is a program with the settings that it is measured with.
+// server is a program, the settings to measure, and what a client then needs.
 type server struct {
-	name   string
-	path   string
-	args   []string
-	env    []string
-	client client // has no address before the server runs
+	name, path string
+	env        []string
+	header     string // lines with the credential, if any
+	dial       func(network, addr string) (net.Conn, error)
 }
 
-// build makes the program of a package as `make build` does.
-func build(b *testing.B, pkg string) (path string) {
-	path = filepath.Join(b.TempDir(), "server")
-	cmd := exec.CommandContext(b.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", path, pkg)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		b.Fatalf("cannot build %s: %v\n%s", pkg, err, out)
+func (s server) with(env ...string) server {
+	s.env = slices.Concat(s.env, env)
+	return s
+}
+
+// locked has a secret that fits every method: a name and its password, or a key.
+func (s server) locked(method, variable string) server {
+	secret := rand.Text() + ":" + rand.Text()
+	var header strings.Builder
+	auth.Header(method, secret, time.Now().Add(time.Hour)).Write(&header) // dated ahead: a token lasts a minute
+	s.header = header.String()
+	return s.with("HEALTHD_AUTH="+method, variable+"="+secret)
+}
+
+// tls has a P-256 key. As the kubelet, the client verifies nothing and resumes no
+// session: every handshake is a full one.
+func (s server) tls(b *testing.B) server {
+	dir := b.TempDir()
+	goCommand(b, "run", "-C", dir, build.Default.GOROOT+"/src/crypto/tls/generate_cert.go", "-ecdsa-curve", "P256", "-host", "localhost")
+	s.dial = (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}).Dial
+	return s.with("HEALTHD_TLS_CERT="+dir+"/cert.pem", "HEALTHD_TLS_KEY="+dir+"/key.pem")
+}
+
+func goCommand(b *testing.B, args ...string) {
+	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
+		b.Fatalf("go %q: %v\n%s", args, err, out)
 	}
-	return path
 }
 
 // child is a running server.
 type child struct {
-	client
+	server
+	addr    string
 	pid     int
 	started time.Duration // from the exec to the end of the first 200
 	stop    func()        // at once, without a drain
@@ -50,31 +71,27 @@ type child struct {
 
 // start runs the server until its stop or the end of b.
 func start(b *testing.B, s server) *child {
-	cmd := exec.Command(s.path, s.args...)
-	cmd.Env = append([]string{}, s.env...) // defaults are measured: nothing is inherited
+	cmd := exec.Command(s.path)
+	cmd.Env = append(s.env, "HEALTHD_ADDR=127.0.0.1:0") // defaults are measured: nothing is inherited
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	log, err := cmd.StderrPipe()
 	check(b, err)
 	begin := time.Now()
 	check(b, cmd.Start())
 	var reading sync.WaitGroup
-	c := &child{client: s.client, pid: cmd.Process.Pid, stop: sync.OnceFunc(func() {
-		cmd.Process.Kill()
-		reading.Wait()
-		cmd.Wait()
-	})}
+	c := &child{server: s, pid: cmd.Process.Pid}
+	c.stop = func() { cmd.Process.Kill(); reading.Wait(); cmd.Wait() }
 	b.Cleanup(c.stop)
-	for lines, said := bufio.NewScanner(log), ""; c.addr == ""; {
+	for lines, said := bufio.NewScanner(log), ""; c.addr == ""; said = lines.Text() {
 		if !lines.Scan() {
 			b.Fatalf("%s does not listen: %s", s.path, said)
 		}
-		said = lines.Text()
-		_, rest, _ := strings.Cut(said, "msg=listening addr=")
+		_, rest, _ := strings.Cut(lines.Text(), "msg=listening addr=")
 		c.addr, _, _ = strings.Cut(rest, " ")
 	}
 	reading.Go(func() { io.Copy(io.Discard, log) }) // as a container's log is read
 	err = c.fresh()
-	for err != nil && time.Since(begin) < patience { // 503 until the targets have been checked
+	for err != nil && time.Since(begin) < 10*time.Second { // 503 until the targets have been checked
 		err = c.fresh()
 	}
 	check(b, err)
@@ -82,9 +99,34 @@ func start(b *testing.B, s server) *child {
 	return c
 }
 
-// cpu is the child's user and system time so far, by its CPU-time clock
-// (clock_getcpuclockid(3)): /proc/PID/stat counts in hundredths of a second, and
-// schedstat is a tick late for a thread that runs.
+// fresh asks over a connection of its own, as the kubelet does. The server
+// closes first: TIME_WAIT is then on its side, and no flood of probes uses up
+// the client's ports.
+func (c *child) fresh() error {
+	conn, err := c.dial("tcp", c.addr)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	err = c.ask(conn, "close")
+	conn.Read(make([]byte, 1)) // until the server has closed
+	return err
+}
+
+// ask sends fixed bytes: net/http's client would take more of the machine than a server.
+func (c *child) ask(conn net.Conn, connection string) error {
+	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	fmt.Fprintf(conn, "GET /health HTTP/1.1\r\nHost: localhost\r\nUser-Agent: bench\r\n%sConnection: %s\r\n\r\n", c.header, connection)
+	answer := make([]byte, 1024) // holds all: net/http writes a short answer at once
+	n, err := conn.Read(answer)
+	if !bytes.HasSuffix(answer[:n], []byte(`{"status":"healthy"}`)) { // which no status but 200 has
+		return fmt.Errorf("not a healthy answer: %q, %v", answer[:n], err)
+	}
+	return nil
+}
+
+// cpu is the child's user and system time so far, by the clock that
+// clock_getcpuclockid(3) tells: /proc is as coarse, or as late, as a tick.
 func (c *child) cpu(b *testing.B) time.Duration {
 	const sched = 2 // CPUCLOCK_SCHED
 	var t syscall.Timespec
@@ -93,15 +135,4 @@ func (c *child) cpu(b *testing.B) time.Duration {
 		b.Fatal(errno)
 	}
 	return time.Duration(t.Nano())
-}
-
-// resident is the child's resident memory in bytes, counted page by page: VmRSS
-// of /proc/PID/status is off by some dozens of pages a core.
-func (c *child) resident(b *testing.B) (size float64) {
-	rollup, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", c.pid))
-	check(b, err)
-	_, rss, _ := strings.Cut(string(rollup), "Rss:")
-	_, err = fmt.Sscan(rss, &size)
-	check(b, err)
-	return size * 1024
 }
