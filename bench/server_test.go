@@ -5,8 +5,11 @@ package bench
 import (
 	"bufio"
 	"bytes"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
+	"encoding/base64"
 	"fmt"
 	"go/build"
 	"io"
@@ -19,8 +22,6 @@ import (
 	"testing"
 	"time"
 	"unsafe"
-
-	"example.com/healthd/internal/auth"
 )
 
 // server is a program, the settings to measure, and what a client then needs.
@@ -38,10 +39,21 @@ func (s server) with(env ...string) server {
 
 // locked has a secret that fits every method: a name and its password, or a key.
 func (s server) locked(method, variable string) server {
-	secret := rand.Text() + ":" + rand.Text()
-	var header strings.Builder
-	auth.Header(method, secret, time.Now().Add(time.Hour)).Write(&header) // dated ahead: a token lasts a minute
-	s.header = header.String()
+	name, password := rand.Text(), rand.Text()
+	secret := name + ":" + password
+	switch method {
+	case "basic":
+		s.header = "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(secret)) + "\r\n"
+	case "aksk":
+		s.header = "X-Access-Key: " + name + "\r\nX-Secret-Key: " + password + "\r\n"
+	case "jwt": // as POST /token makes it
+		encode, now := base64.RawURLEncoding.EncodeToString, time.Now().Unix()
+		claims := fmt.Appendf(nil, `{"exp":%d,"iat":%d,"sub":%q}`, now+1800, now, name)
+		token := encode([]byte(`{"alg":"HS256","typ":"JWT"}`)) + "." + encode(claims)
+		mac := hmac.New(sha256.New, []byte(secret))
+		mac.Write([]byte(token))
+		s.header = "Authorization: Bearer " + token + "." + encode(mac.Sum(nil)) + "\r\n"
+	}
 	return s.with("HEALTHD_AUTH="+method, variable+"="+secret)
 }
 
