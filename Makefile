@@ -1,4 +1,4 @@
-# run, build, test and bench need Go and make, nothing else.
+# run, build and test need Go and make, nothing else; bench and lint fetch a tool the first time.
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 IMAGE   ?= healthd

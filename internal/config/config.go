@@ -112,7 +112,7 @@ func Parse(args []string, getenv func(string) string) (Config, error) {
 		if strings.Contains(first, ":") || len(first) >= 16 { // like a secret
 			first = "(not shown)"
 		}
-		mistake("unexpected argument %q: healthd takes flags, healthd probe takes flags and then one URL", first)
+		mistake("unexpected argument %q: healthd takes flags, healthd probe flags and then one URL (healthd -h lists them)", first)
 	}
 	if len(mistakes) > 0 && !c.Version {
 		return c, errors.New(strings.Join(mistakes, "; "))
@@ -136,7 +136,7 @@ func (c *Config) set(dst any, name, value string) (fits bool, mend string) {
 		host, port, _ := net.SplitHostPort(value)
 		_, err = strconv.ParseUint(port, 10, 16)
 		badIP := strings.Trim(host, "0123456789.") == "" && net.ParseIP(cmp.Or(host, "::")) == nil
-		return err == nil && !badIP && !strings.ContainsAny(host, " /@"), "host:port or :port, such as :8080"
+		return err == nil && !badIP && !strings.ContainsAny(host, " /@"), "host:port or :port, such as :8080 (of PORT, the port alone)"
 	case *[]string:
 		fits = true
 		for method := range strings.SplitSeq(value, ",") {
@@ -144,7 +144,7 @@ func (c *Config) set(dst any, name, value string) (fits bool, mend string) {
 			fits = fits && slices.Contains([]string{"basic", "aksk", "jwt"}, method) && !slices.Contains(*dst, method)
 			*dst = append(*dst, method)
 		}
-		return fits, "a list of basic, aksk, jwt, such as basic,jwt"
+		return fits, "a list of basic, aksk, jwt, each once, such as basic,jwt"
 	case *[]*url.URL:
 		u, fits := endpoint(value)
 		*dst = append(*dst, u)
