@@ -91,6 +91,9 @@ func TestProbesAreAnsweredUnderAttackWithin64MiB(t *testing.T) {
 		{"1,500 headers of 7,000 bytes at once that do not end", func(t *testing.T, v victim) int {
 			return bursts(t, v, burst{1500, requestLine + strings.Repeat("a:b\r\n", 1400)})
 		}, 4500, "connections"},
+		{"pipelined requests of clients that never read", func(t *testing.T, v victim) int {
+			return flood(t, v, 128, true, "", again(requestLine+"\r\n", 100))
+		}, 100, "times 100 requests"},
 		{"600 bodies that never come, then 900 connections that say nothing", func(t *testing.T, v victim) int {
 			return bursts(t, v, burst{600, "POST /health HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"}, burst{900, ""})
 		}, 4500, "connections"},

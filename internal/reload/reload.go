@@ -31,9 +31,8 @@ type Value[T any] struct {
 	current atomic.Pointer[T]
 }
 
-// New reads the files, which errors and the log call name, and returns their value, or beside
-// an error what parse made of them. The errors of parse must hold no secret. Without files, the
-// value never changes.
+// New reads the files, which the log calls name, and returns their value, or beside an error what
+// parse made of them. No error of parse may hold a secret. Without files, nothing ever changes.
 func New[T any](name string, log *slog.Logger, parse func([][]byte) (T, error), files ...File) (*Value[T], error) {
 	v := &Value[T]{name: name, log: log, parse: parse, files: files, asked: make(chan func())}
 	value, _, err := v.load()

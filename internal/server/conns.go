@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"crypto/tls"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"runtime"
@@ -24,7 +25,6 @@ type conns struct {
 	list    list.List // of *conn, the one whose state changed longest ago first
 }
 
-// conn is a connection in the set.
 type conn struct {
 	net.Conn
 	spoke atomic.Bool // something has come from the client
@@ -66,7 +66,6 @@ func (s *conns) Accept() (net.Conn, error) {
 	return &conn{Conn: c}, err
 }
 
-// track is the http.Server's ConnState hook.
 func (s *conns) track(nc net.Conn, state http.ConnState) {
 	if overTLS, ok := nc.(*tls.Conn); ok {
 		nc = overTLS.NetConn() // whose Close never waits for the client
@@ -103,10 +102,12 @@ func (s *conns) retiring(draining *atomic.Bool, next http.Handler) http.Handler 
 			io.CopyN(io.Discard, r.Body, 64<<10)
 		}
 		next.ServeHTTP(w, r)
+		if rand.N(8) == 0 { // one read may hold a hundred pipelined requests
+			runtime.Gosched()
+		}
 	})
 }
 
-// closeSilent closes the connections that have sent nothing.
 func (s *conns) closeSilent() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
