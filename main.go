@@ -32,7 +32,7 @@ func main() { os.Exit(run(context.Background(), os.Args[1:], os.Getenv, os.Stdou
 // run is the whole program, until ctx ends, which stops a server as SIGINT does. The exit code is
 // 0 for done or stopped as asked, 1 for failed, 2 for wrong usage.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) (code int) {
-	// The log's reader may go, and a renewal hook may signal where there is no file to re-read.
+	// SIGPIPE: the log's reader may go. SIGHUP: a renewal hook may send it where no file is watched.
 	signal.Ignore(syscall.SIGPIPE, syscall.SIGHUP)
 	cfg, err := config.Parse(args, getenv)
 	switch {
@@ -169,7 +169,7 @@ func runProbe(ctx context.Context, cfg config.Config, stdout io.Writer) (code in
 	return code, err
 }
 
-// newProbe makes do with another line or method where one does not parse: so does the server.
+// newProbe takes the first credential that parses, of any method: the server, too, keeps what is good.
 func newProbe(cfg config.Config, now time.Time) (p probe.Probe, err error) {
 	p = probe.Probe{URL: cmp.Or(cfg.URL, "http://localhost/health"), Addr: cfg.Addr, Timeout: cfg.Timeout}
 	for _, method := range cfg.Auth {

@@ -2,7 +2,7 @@ package auth
 
 import "net/http"
 
-// NewAccessKey is a pair of request headers. No browser opens a dialog for its challenge.
+// NewAccessKey admits by X-Access-Key and X-Secret-Key. No browser opens a dialog for its challenge.
 func NewAccessKey(pairs *Credentials) Method {
 	refused := Refusal{http.StatusUnauthorized, "aksk", "application/json", `{"message":"Unauthorized"}`,
 		[]string{`AccessKey realm="Login Required"`}, nil}

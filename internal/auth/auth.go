@@ -31,7 +31,6 @@ type Method struct {
 	missing, wrong Refusal
 }
 
-// Refusal is the answer to a request that a Guard does not admit.
 type Refusal struct {
 	code                      int
 	method, contentType, body string   // the method as -auth names it
@@ -96,7 +95,7 @@ func (g Guard) Handler(next http.Handler) http.Handler {
 // Credentials are what a method admits: the lines of its file, pairs name:secret or keys.
 type Credentials = reload.Value[[]Credential]
 
-// Credential is a line and its sum, which is compared: all are as long.
+// Credential is a line and its hash. Hashes are compared, since all have the same length.
 type Credential struct {
 	Line string
 	sum  [sha256.Size]byte
@@ -120,7 +119,7 @@ func match(name, secret string, pairs []Credential) error {
 	return err
 }
 
-// Header is what a client sends that has a line of the file of the method, named as in -auth.
+// Header is how a client presents line, a credential of method ("basic", "aksk" or "jwt").
 func Header(method, line string, now time.Time) http.Header {
 	switch method {
 	case "basic":

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// NewBasic is HTTP Basic authentication (RFC 7617), in UTF-8.
+// NewBasic admits by HTTP Basic authentication (RFC 7617), in UTF-8.
 func NewBasic(pairs *Credentials) Method {
 	refused := Refusal{http.StatusUnauthorized, "basic", "text/plain; charset=utf-8", "Could not verify",
 		[]string{`Basic realm="Login Required", charset="UTF-8"`}, nil}

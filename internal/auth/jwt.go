@@ -89,14 +89,12 @@ func object(part string) (members map[string]json.RawMessage) {
 	return members
 }
 
-// mint returns a token for subject, issued now and valid for ttl.
 func mint(key, subject string, now time.Time, ttl time.Duration) string {
 	claims, _ := json.Marshal(map[string]any{"iat": now.Unix(), "exp": now.Add(ttl).Unix(), "sub": subject})
 	encode := base64.RawURLEncoding.EncodeToString
 	return sign(encode([]byte(`{"alg":"HS256","typ":"JWT"}`))+"."+encode(claims), key)
 }
 
-// sign returns text and its signature.
 func sign(text, key string) string {
 	mac := hmac.New(sha256.New, []byte(key))
 	mac.Write([]byte(text))

@@ -18,7 +18,6 @@ import (
 	"unicode"
 )
 
-// Probe is one request to an HTTP server.
 type Probe struct {
 	URL     string        // what to GET, http or https
 	Addr    string        // host:port to connect to instead of the URL's; no host is this machine

@@ -15,8 +15,7 @@ import (
 	"time"
 )
 
-// File is a path and the setting that holds it. Errors and the log name the setting alone:
-// a secret may have been put where the path belongs.
+// File is a path and its setting. Errors name the setting alone: the path may be a misplaced secret.
 type File struct{ Setting, Path string }
 
 // Value is the last good value of some files. After New only Watch reads them: no caller of
@@ -55,8 +54,7 @@ func (v *Value[T]) Refresh() {
 	<-wait.Done()
 }
 
-// Watch looks at the files every five seconds, at SIGHUP and for Refresh, until ctx ends. What
-// cannot be read or parsed is logged once and changes nothing.
+// Watch looks at the files every five seconds, at SIGHUP and for Refresh. It logs a bad one once.
 func (v *Value[T]) Watch(ctx context.Context) {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)

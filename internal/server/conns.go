@@ -20,7 +20,6 @@ type conns struct {
 	net.Listener
 	max     int
 	crowded atomic.Bool // more than half of the places are taken
-	paced   int         // connections accepted in a crowd; for Accept alone
 	mu      sync.Mutex
 	list    list.List // of *conn, the one whose state changed longest ago first
 }
@@ -28,6 +27,7 @@ type conns struct {
 type conn struct {
 	net.Conn
 	spoke atomic.Bool // something has come from the client
+	fresh bool        // no request has come; guarded by mu, as is place
 	place *list.Element
 }
 
@@ -38,7 +38,7 @@ func (c *conn) Read(p []byte) (int, error) {
 		c.spoke.Store(true)
 		runtime.Gosched()
 	} else if err != nil && !c.spoke.Load() {
-		err = io.EOF // however it ended, it was silent: see complaints
+		err = io.EOF // however it ended, it was silent, as a TCP check: see complaints
 	}
 	return n, err
 }
@@ -58,8 +58,7 @@ func (s *conns) Accept() (net.Conn, error) {
 	c, err := s.Listener.Accept()
 	if s.crowded.Load() {
 		runtime.Gosched()
-		s.paced++
-		if s.paced%16 == 0 {
+		if rand.N(16) == 0 {
 			time.Sleep(time.Millisecond)
 		}
 	}
@@ -73,6 +72,7 @@ func (s *conns) track(nc net.Conn, state http.ConnState) {
 	c := nc.(*conn)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	c.fresh = state == http.StateNew
 	switch state {
 	case http.StateNew:
 		c.place = s.list.PushBack(c)
@@ -108,12 +108,20 @@ func (s *conns) retiring(draining *atomic.Bool, next http.Handler) http.Handler 
 	})
 }
 
-func (s *conns) closeSilent() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for e := s.list.Front(); e != nil; e = e.Next() {
-		if c := e.Value.(*conn); !c.spoke.Load() {
-			c.Close()
+// wait lets a first request that is on its way come, if it does within 5 s. Shutdown would drop it.
+// Interrupted, it closes the connections that have sent nothing instead.
+func (s *conns) wait(interrupted bool) {
+	for late, any := time.Now().Add(5*time.Second), true; any && time.Now().Before(late); {
+		time.Sleep(100 * time.Millisecond) // of what has reached the machine no state tells
+		any = false
+		s.mu.Lock()
+		for e := s.list.Front(); e != nil; e = e.Next() {
+			if c := e.Value.(*conn); c.fresh && interrupted && !c.spoke.Load() {
+				c.Close()
+			} else if c.fresh {
+				any = true
+			}
 		}
+		s.mu.Unlock()
 	}
 }

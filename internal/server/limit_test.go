@@ -167,6 +167,9 @@ func TestForOneMoreTheConnectionWhoseStateChangedLongestAgoIsClosed(t *testing.T
 	if s.list.Len() != 2 {
 		t.Errorf("%d connections in the set, want 2", s.list.Len())
 	}
+	if s.track(third, http.StateClosed); s.list.Len() != 1 {
+		t.Errorf("%d connections in the set after one has closed, want 1", s.list.Len())
+	}
 }
 
 func TestVerboseLogsARequestWithoutItsQuery(t *testing.T) {

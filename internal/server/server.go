@@ -23,7 +23,6 @@ const (
 	idleTimeout    = 620 * time.Second // longer than the 600 s of Google's balancers, which close first
 )
 
-// Server is the configuration of Run.
 type Server struct {
 	Handler     http.Handler
 	Log         *slog.Logger
@@ -79,10 +78,7 @@ func (s *Server) Run(ctx context.Context, addr string) error {
 	}
 	l.Close()
 	<-served
-	time.Sleep(100 * time.Millisecond) // Shutdown alone drops a request whose header it has just read
-	if cause == os.Interrupt {
-		open.closeSilent() // Shutdown would wait 5 s for them
-	}
+	open.wait(cause == os.Interrupt)
 	timeout, cancel := context.WithTimeout(context.Background(), requestTimeout)
 	defer cancel()
 	if srv.Shutdown(timeout) != nil {

@@ -192,6 +192,9 @@ func TestARequestThatOutlivesTheDrainIsAnswered(t *testing.T) {
 					}
 					c.Close()
 				}
+				if before == "" { // on a kept connection it must come before Shutdown, 100 ms later
+					<-time.After(300 * time.Millisecond)
+				}
 				send(t, c, get[20:])
 				if resp := answer(t, r); resp.StatusCode != 503 || !resp.Close {
 					t.Errorf("got %d, close %v; want 503, true", resp.StatusCode, resp.Close)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"time"
 
 	"example.com/healthd/internal/reload"
 )
@@ -25,8 +26,7 @@ func tlsConfig(certificate *reload.Value[*tls.Certificate]) *tls.Config {
 	}
 }
 
-// ParseCertificate takes two PEM files, a certificate with its chain and its key. They are good
-// if a handshake with them succeeds.
+// ParseCertificate takes a PEM chain and its PEM key, which are good if a handshake succeeds.
 func ParseCertificate(files [][]byte) (*tls.Certificate, error) {
 	pair, err := tls.X509KeyPair(files[0], files[1])
 	if err != nil && bytes.Contains(files[1], []byte("ENCRYPTED")) { // PKCS #8's label, or RFC 1421's header
@@ -35,7 +35,8 @@ func ParseCertificate(files [][]byte) (*tls.Certificate, error) {
 		return nil, err
 	}
 	here, there := net.Pipe()
-	defer here.Close() // which ends the client, too
+	defer here.Close()                                // which ends the client, too
+	here.SetDeadline(time.Now().Add(2 * time.Second)) // a long chain and the client's alert would wait for each other
 	go tls.Client(there, &tls.Config{InsecureSkipVerify: true}).Handshake()
 	if err := tls.Server(here, &tls.Config{Certificates: []tls.Certificate{pair}}).Handshake(); err != nil {
 		return nil, fmt.Errorf("a handshake with it fails: %w", err)

@@ -9,6 +9,7 @@ import (
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"io"
 	"log/slog"
 	"math/big"
@@ -164,6 +165,33 @@ func TestTheNextHandshakeShowsTheNewCertificate(t *testing.T) {
 		}
 		if got := fresh.ConnectionState().PeerCertificates[0].SerialNumber.Int64(); got != int64(index)+1 {
 			t.Errorf("after change %d the certificate is number %d", change, got)
+		}
+	}
+}
+
+func TestACertificateThatFailsInAHandshakeIsRefusedInTime(t *testing.T) {
+	t.Parallel()
+	encode := func(kind string, der []byte) []byte { return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}) }
+	for name, tt := range map[string]struct {
+		curve elliptic.Curve
+		rest  []byte // behind the certificate
+		good  bool
+	}{
+		"P-256":                     {elliptic.P256(), nil, true},
+		"P-224":                     {elliptic.P224(), nil, false},
+		"a chain that ends in junk": {elliptic.P256(), encode("CERTIFICATE", make([]byte, 17_000)), false}, // no buffer holds it
+	} {
+		key, err := ecdsa.GenerateKey(tt.curve, rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		der, err := x509.MarshalPKCS8PrivateKey(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cert := append(encode("CERTIFICATE", selfSigned(t, key, 1).Certificate[0]), tt.rest...)
+		if _, err := ParseCertificate([][]byte{cert, encode("PRIVATE KEY", der)}); (err == nil) != tt.good {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

@@ -34,16 +34,14 @@ type Watcher struct {
 	transport         *http.Transport
 }
 
-// New returns a Watcher of targets: tcp://host:port and unix:///path, which must accept a
-// connection, and http and https URLs, which must answer 200 to 399, within timeout each. It
-// asks as the kubelet does: no redirect is followed, no certificate verified.
+// New returns a Watcher of targets, with schemes tcp, unix, http and https. It asks as the kubelet
+// does: no redirect is followed, no certificate verified.
 func New(targets []*url.URL, interval, timeout time.Duration, log *slog.Logger) *Watcher {
 	transport := &http.Transport{DisableCompression: true, DisableKeepAlives: true, MaxResponseHeaderBytes: 16 << 10}
 	transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
 	return &Watcher{targets, make([]atomic.Value, len(targets)), interval, timeout, log, transport}
 }
 
-// Verdict returns Healthy, Unhealthy or Starting. It waits for nothing.
 func (w *Watcher) Verdict() string {
 	all := Healthy
 	for i := range w.verdicts {
@@ -93,7 +91,6 @@ func wait(ctx context.Context, d time.Duration) {
 	<-ctx.Done()
 }
 
-// check returns why target is down, or nil.
 func (w *Watcher) check(ctx context.Context, target *url.URL) error {
 	begun := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, w.timeout)

@@ -23,7 +23,6 @@ type Handler struct {
 	lost     atomic.Int64 // lines that met a full queue, and are not yet told of
 }
 
-// New returns a Handler that writes to w until Close.
 func New(w io.Writer) *Handler {
 	h := &Handler{lines: make(chan []byte, maxQueued), last: make(chan func())}
 	h.Handler = slog.NewTextHandler(h, nil)
@@ -50,16 +49,21 @@ func (h *Handler) Close() {
 
 func (h *Handler) write(w io.Writer) {
 	var done func()
+	var err error // of the last line
 	log, second := slog.New(slog.NewTextHandler(w, nil)), time.Tick(time.Second)
 	for done == nil || len(h.lines) > 0 {
 		select {
 		case line := <-h.lines:
-			w.Write(line)
+			if _, err = w.Write(line); err != nil {
+				h.lost.Add(1)
+			}
 			continue
 		case done = <-h.last:
 		case <-second:
 		}
-		if left := h.lost.Swap(0) + max(0, h.warnings.Swap(0)-maxWarnings); left > 0 {
+		left := h.lost.Add(max(0, h.warnings.Swap(0)-maxWarnings))
+		if left > 0 && err == nil {
+			h.lost.Add(-left)
 			log.Warn("log lines left out", "count", left)
 		}
 	}

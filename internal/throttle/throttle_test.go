@@ -163,3 +163,36 @@ func TestCloseWaitsForNobody(t *testing.T) {
 		closeLog() // again, for the goroutine's sake
 	})
 }
+
+// broken is a pipe whose reader goes, and comes again.
+type broken struct {
+	lines
+	gone bool
+}
+
+func (b *broken) Write(p []byte) (int, error) {
+	if b.gone {
+		return 0, io.ErrClosedPipe
+	}
+	return b.lines.Write(p)
+}
+
+func TestLinesThatNoReaderTookAreCounted(t *testing.T) {
+	out := new(broken)
+	test(t, out, func(log *slog.Logger, closeLog func()) {
+		out.gone = true
+		for range 5 {
+			log.Info("request")
+		}
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		out.gone = false
+		log.Info("back")
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if got, left := out.take(); got["back"] != 1 || left != 5 {
+			t.Errorf("%v were written, and %d told of; want 5", got, left)
+		}
+		closeLog()
+	})
+}
