@@ -57,7 +57,8 @@ func configuredHAProxy(t *testing.T, config string, addrs [2]string, env []strin
 				field[name] = row[i]
 			}
 			if field["addr"] == addr {
-				return field["status"] + " " + field["check_status"] + " " + field["check_code"]
+				// A star leads the status of the last check while the next one runs.
+				return field["status"] + " " + strings.TrimPrefix(field["check_status"], "* ") + " " + field["check_code"]
 			}
 		}
 		return "no such server"
@@ -216,13 +217,6 @@ func TestACheckOfAnotherPathIsNeverUp(t *testing.T) {
 	eventually(t, "it drains", func() bool { return get(t, leaving.addr).body == draining })
 	_, state := configuredHAProxy(t, config, [2]string{serving.addr, leaving.addr}, nil)
 	for what, i := range map[string]*instance{"serving": serving, "draining": leaving} {
-		checked := ""
-		eventually(t, what+" is checked", func() bool {
-			checked = state(i.addr)
-			return strings.Contains(checked, "L7")
-		})
-		if checked != "DOWN L7STS 404" {
-			t.Errorf("%s: HAProxy says %q", what, checked)
-		}
+		eventually(t, what+" is down by its 404", func() bool { return state(i.addr) == "DOWN L7STS 404" })
 	}
 }
