@@ -78,9 +78,9 @@ func (s *Server) Run(ctx context.Context, addr string) error {
 	}
 	l.Close()
 	<-served
-	open.wait(cause == os.Interrupt)
 	timeout, cancel := context.WithTimeout(context.Background(), requestTimeout)
 	defer cancel()
+	open.wait(cause == os.Interrupt)
 	if srv.Shutdown(timeout) != nil {
 		srv.Close()
 		s.Log.Warn("requests cut off", "after", requestTimeout.String())

@@ -20,7 +20,7 @@ type Handler struct {
 	lines    chan []byte
 	last     chan func()  // to be called when lines is empty
 	warnings atomic.Int64 // in this second, left out or not
-	lost     atomic.Int64 // lines that met a full queue, and are not yet told of
+	lost     atomic.Int64 // lines that met a full queue or a broken pipe, and are not yet told of
 }
 
 func New(w io.Writer) *Handler {
