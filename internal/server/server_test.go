@@ -33,6 +33,10 @@ func serveForTest(drain time.Duration) int {
 		Drain:    drain,
 		Draining: &leaving,
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/never" {
+				fmt.Fprintln(os.Stderr, "in flight")
+				select {}
+			}
 			if leaving.Load() {
 				w.WriteHeader(http.StatusServiceUnavailable)
 			}
@@ -205,6 +209,23 @@ func TestARequestThatOutlivesTheDrainIsAnswered(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+func TestWhatIsInFlightAtTheEndGetsTenSecondsWithAllElse(t *testing.T) {
+	t.Parallel()
+	p := startProcess(t, "0s")
+	dial(t, p.addr) // for what it may send SIGTERM waits, too
+	send(t, dial(t, p.addr), "GET /never HTTP/1.1\r\nHost: x\r\n\r\n")
+	p.until(t, "in flight")
+	start := time.Now()
+	p.signal(t, syscall.SIGTERM)
+	p.until(t, "requests cut off")
+	if took := time.Since(start); took < 10*time.Second || took > 14*time.Second {
+		t.Errorf("cut off after %v, want 10 s", took)
+	}
+	if code := p.exit(); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
 	}
 }
 
