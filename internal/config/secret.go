@@ -18,9 +18,9 @@ type Secret struct {
 }
 
 // Parse returns the credentials of a file, one a line, without the white space around them. Blank
-// lines, # lines and a byte order mark do not count. Beside an error it returns the good lines.
+// lines and # lines do not count. Beside an error it returns the good lines.
 func (s Secret) Parse(content []byte) (lines []string, err error) {
-	for n, line := range strings.Split(strings.TrimPrefix(string(content), "\ufeff"), "\n") {
+	for n, line := range strings.Split(string(content), "\n") {
 		line = strings.TrimSpace(line)
 		switch wrong := s.check(line); {
 		case line == "" || line[0] == '#':

@@ -94,8 +94,6 @@ func TestALineOfAFileThatNoRequestCanCarryDoesNotParse(t *testing.T) {
 		{"every line in its order", pair, "b:2\na:1\nb:3", []string{"b:2", "a:1", "b:3"}, ""},
 		{"blank lines, # lines, CRLF and white space", pair, "\r\n#a:1\r\n  b:2 \r\n\t# c:3\r\n \r\nd:#4\r\n", []string{"b:2", "d:#4"}, ""},
 		{"more colons, and white space within", pair, "user:a b:c:", []string{"user:a b:c:"}, ""},
-		{"a byte order mark", pair, "\ufeffa:1\r\nb:2\r\n", []string{"a:1", "b:2"}, ""},
-		{"a byte order mark before a comment", key, "\ufeff# c\n" + key32, []string{key32}, ""},
 		{"letters beyond ASCII", pair, "zoë:雪 ☃", []string{"zoë:雪 ☃"}, ""},
 		{"bytes count, not letters", key, strings.Repeat("é", 16), []string{strings.Repeat("é", 16)}, ""},
 		{"4,096 bytes", pair, long, []string{long}, ""},

@@ -3,6 +3,7 @@
 package reload
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -93,18 +94,18 @@ func (v *Value[T]) load() (value T, changed bool, err error) {
 	return value, changed, err
 }
 
-// read opens regular files only: to open a FIFO is to wait for its writer.
+// read opens regular files only, not empty as those in /proc: others may be waited for without end.
 func read(files []File) (contents [][]byte, err error) {
 	for _, f := range files {
 		info, err := os.Stat(f.Path)
-		if err == nil && (!info.Mode().IsRegular() || info.Size() > 1<<20) {
-			return nil, fmt.Errorf("%s: not a regular file of at most 1 MiB", f.Setting)
+		if err == nil && (!info.Mode().IsRegular() || info.Size() == 0 || info.Size() > 1<<20) {
+			return nil, fmt.Errorf("%s: empty, or not a regular file of at most 1 MiB", f.Setting)
 		}
 		content, err := os.ReadFile(f.Path)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", f.Setting, errors.Unwrap(err)) // without the path
 		}
-		contents = append(contents, content)
+		contents = append(contents, bytes.TrimPrefix(content, []byte("\ufeff"))) // Windows' byte order mark
 	}
 	return contents, nil
 }

@@ -106,6 +106,7 @@ func TestANewFileIsFoundHoweverItComes(t *testing.T) {
 			r.write(t, "s3cret-2")
 			must(t, os.Chtimes(r.path, before.ModTime(), before.ModTime()))
 		}},
+		{"saved on Windows, with a byte order mark", func(t *testing.T, r *room) { r.write(t, "\ufeffs3cret-2") }},
 		{"swapped with its folder, as the kubelet does", func(t *testing.T, r *room) {
 			swap(t, r.dir, "2026_a", map[string]string{"s3cret-path": "s3cret-1"})
 			r.read(t, "s3cret-1")
@@ -159,6 +160,7 @@ func TestTheLastGoodValueStaysAndTheLogTellsOnce(t *testing.T) {
 		"a folder":             func(path string) error { return os.Mkdir(path, 0o700) },
 		"a FIFO":               func(path string) error { return syscall.Mkfifo(path, 0o600) },
 		"a device without end": func(path string) error { return os.Symlink("/dev/zero", path) },
+		"a file of the kernel": func(path string) error { return os.Symlink("/proc/self/pagemap", path) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			test(t, func(t *testing.T, r *room) {
