@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-const maxWarnings, maxQueued = 10, 1024 // lines: a second, and in memory
+const maxWarnings, maxQueued, maxLine = 10, 1024, 4096 // a second; lines in memory; bytes of one
 
 // Handler writes text lines from a goroutine of its own: of the records at WARN, the level of
 // what strangers can cause, ten a second. Lines left out, by that or by a full queue, are counted,
@@ -20,7 +20,7 @@ type Handler struct {
 	lines    chan []byte
 	last     chan func()  // to be called when lines is empty
 	warnings atomic.Int64 // in this second, left out or not
-	lost     atomic.Int64 // lines that met a full queue or a broken pipe, and are not yet told of
+	lost     atomic.Int64 // lines left out and not yet told of, but for this second's warnings
 }
 
 func New(w io.Writer) *Handler {
@@ -70,10 +70,10 @@ func (h *Handler) write(w io.Writer) {
 	done()
 }
 
-// Write queues the line that the embedded handler has made.
+// Write queues the line that the embedded handler has made, cut if a client made it long.
 func (h *Handler) Write(line []byte) (int, error) {
 	select {
-	case h.lines <- append([]byte(nil), line...):
+	case h.lines <- append(append([]byte(nil), line[:min(len(line)-1, maxLine)]...), '\n'):
 	default:
 		h.lost.Add(1)
 	}

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"regexp"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -142,6 +143,25 @@ func TestALogThatNobodyReadsBlocksNobodyAndTellsLaterWhatItLost(t *testing.T) {
 		closeLog()
 		if got, _ := out.take(); got["request"] != 1 {
 			t.Error("afterwards nothing is written")
+		}
+	})
+}
+
+// A client may send a request line of 12 KiB, which takes four times that in quotes.
+func TestALineTooLongIsCut(t *testing.T) {
+	out := new(lines)
+	test(t, out, func(log *slog.Logger, closeLog func()) {
+		for _, n := range []int{1, maxLine - 200, maxLine, 1 << 20} {
+			log.Info("request", "path", strings.Repeat("a", n))
+		}
+		closeLog()
+		if len(out.all) != 4 {
+			t.Fatalf("%d lines, want 4", len(out.all))
+		}
+		for n, line := range out.all {
+			if text := strings.TrimRight(line, "\n"); len(line) != len(text)+1 || len(text) > maxLine || (len(text) == maxLine) != (n >= 2) {
+				t.Errorf("line %d has %d bytes, and ends in %q", n, len(line), line[len(line)-5:])
+			}
 		}
 	})
 }
