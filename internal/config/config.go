@@ -41,7 +41,7 @@ var Help string // the page that -h prints
 // its variable, and an empty variable is an unset one. The error is one line that names the
 // settings and the mend, but repeats no value: it may be a misplaced secret.
 func Parse(args []string, getenv func(string) string) (Config, error) {
-	c := Config{Addr: ":8080", Drain: 5 * time.Second, Interval: 5 * time.Second, Timeout: time.Second}
+	c, n := Config{Addr: ":8080", Drain: 5 * time.Second, Interval: 5 * time.Second, Timeout: time.Second}, len(args)
 	if len(args) > 0 && args[0] == "probe" {
 		c.Probe, args = true, args[1:]
 	}
@@ -76,7 +76,7 @@ func Parse(args []string, getenv func(string) string) (Config, error) {
 	case err != nil && strings.HasPrefix(err.Error(), "flag needs an argument"): // and names a known flag
 		return c, fmt.Errorf("%w (healthd -h lists the settings)", err)
 	case err != nil:
-		return c, fmt.Errorf("unknown flag, number %d of the arguments (healthd -h lists the settings)", len(args)-flags.NArg())
+		return c, fmt.Errorf("unknown flag, number %d of the arguments (healthd -h lists the settings)", n-flags.NArg())
 	}
 	var mistakes []string
 	mistake := func(format string, args ...any) { mistakes = append(mistakes, fmt.Sprintf(format, args...)) }

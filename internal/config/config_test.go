@@ -83,6 +83,7 @@ func TestMistakesAreNamedInOneLine(t *testing.T) {
 	}{
 		{"-nope", nil, "unknown flag, number 1 of the arguments"},
 		{"-drain 1s -user:s3cret", nil, "unknown flag, number 3 of the arguments"},
+		{"probe -drain 1s -user:s3cret", nil, "unknown flag, number 4 of the arguments"},
 		{"-=s3cret", nil, "unknown flag"},
 		{"-addr", nil, "flag needs an argument: -addr"},
 		{"-version=2", nil, "-version: use true or false"},
