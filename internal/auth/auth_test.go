@@ -8,14 +8,23 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"example.com/healthd/internal/reload"
 )
+
+// TestMain starts what listens for signals, which a synctest bubble must not own.
+func TestMain(m *testing.M) {
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+	os.Exit(m.Run())
+}
 
 var (
 	now   = time.Unix(2_000_000_000, 500_000_000)
@@ -252,7 +261,8 @@ func TestTheProbeIsAdmittedByEachMethod(t *testing.T) {
 }
 
 // fromFile is the method whose credentials, one a line, are in a file, and a way
-// to replace them.
+// to replace them. Under a fake clock, which stands still while a file is read, no
+// Refresh gives up before.
 func fromFile(t *testing.T, name string, first string) (m Method, replace func(lines string)) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "credentials")
@@ -270,60 +280,66 @@ func fromFile(t *testing.T, name string, first string) (m Method, replace func(l
 
 func TestANewCredentialIsAdmittedAtOnce(t *testing.T) {
 	t.Parallel()
-	for name, pair := range map[string][2]string{
-		"basic": {"user:old", "user:new"},
-		"aksk":  {"AKID:old", "AKID:new"},
-		"jwt":   {keys[0], keys[1]},
-	} {
-		m, replace := fromFile(t, name, pair[0])
-		h := Guard{[]Method{m}, slog.New(slog.DiscardHandler)}.Handler(http.NotFoundHandler())
-		admitted := func(want bool, line, when string) {
-			w, r := httptest.NewRecorder(), newRequest("GET")
-			r.Header = Header(name, line, now)
-			if h.ServeHTTP(w, r); (w.Code == 404) != want {
-				t.Errorf("%s %s: %s is admitted: %v, want %v", name, when, line, !want, want)
+	synctest.Test(t, func(t *testing.T) {
+		for name, pair := range map[string][2]string{
+			"basic": {"user:old", "user:new"},
+			"aksk":  {"AKID:old", "AKID:new"},
+			"jwt":   {keys[0], keys[1]},
+		} {
+			m, replace := fromFile(t, name, pair[0])
+			h := Guard{[]Method{m}, slog.New(slog.DiscardHandler)}.Handler(http.NotFoundHandler())
+			admitted := func(want bool, line, when string) {
+				w, r := httptest.NewRecorder(), newRequest("GET")
+				r.Header = Header(name, line, now)
+				if h.ServeHTTP(w, r); (w.Code == 404) != want {
+					t.Errorf("%s %s: %s is admitted: %v, want %v", name, when, line, !want, want)
+				}
 			}
+			admitted(true, pair[0], "at first")
+			admitted(false, pair[1], "at first")
+			replace(pair[0] + "\n" + pair[1])
+			admitted(true, pair[1], "with both")
+			admitted(true, pair[0], "with both")
+			replace(pair[1])
+			m.Refresh()
+			admitted(true, pair[1], "at last")
+			admitted(false, pair[0], "at last")
 		}
-		admitted(true, pair[0], "at first")
-		admitted(false, pair[1], "at first")
-		replace(pair[0] + "\n" + pair[1])
-		admitted(true, pair[1], "with both")
-		admitted(true, pair[0], "with both")
-		replace(pair[1])
-		m.Refresh()
-		admitted(true, pair[1], "at last")
-		admitted(false, pair[0], "at last")
-	}
+	})
 }
 
 func TestOnlyAPresentedCredentialHasFilesReadAnew(t *testing.T) {
 	t.Parallel()
-	for header, want := range map[string]bool{
-		"Accept: */*": false, "Authorization: Digest x": false, basic("user:old"): false, basic("user:wrong"): true,
-	} {
-		m, replace := fromFile(t, "basic", "user:old")
-		replace("user:new")
-		g := Guard{[]Method{m}, slog.New(slog.DiscardHandler)}
-		g.Handler(http.NotFoundHandler()).ServeHTTP(httptest.NewRecorder(), newRequest("GET", header))
-		if read := m.Get()[0].Line == "user:new"; read != want {
-			t.Errorf("%s: the file was read: %v, want %v", header, read, want)
+	synctest.Test(t, func(t *testing.T) {
+		for header, want := range map[string]bool{
+			"Accept: */*": false, "Authorization: Digest x": false, basic("user:old"): false, basic("user:wrong"): true,
+		} {
+			m, replace := fromFile(t, "basic", "user:old")
+			replace("user:new")
+			g := Guard{[]Method{m}, slog.New(slog.DiscardHandler)}
+			g.Handler(http.NotFoundHandler()).ServeHTTP(httptest.NewRecorder(), newRequest("GET", header))
+			if read := m.Get()[0].Line == "user:new"; read != want {
+				t.Errorf("%s: the file was read: %v, want %v", header, read, want)
+			}
 		}
-	}
+	})
 }
 
 func TestANewKeySignsAtOnce(t *testing.T) {
 	t.Parallel()
-	m, replace := fromFile(t, "jwt", keys[0])
-	h := NewToken(m.Credentials, clock, newGuard(nil, "basic"))
-	for _, order := range [][]string{{keys[1], keys[0]}, {keys[0], keys[1]}} {
-		replace(strings.Join(order, "\n"))
-		w := httptest.NewRecorder()
-		h.ServeHTTP(w, newRequest("POST", basic("user:s3cret")))
-		token := strings.TrimSuffix(strings.TrimPrefix(w.Body.String(), `{"token":"`), `"}`)
-		if verify(token, NewCredentials(order[:1]), now) != nil || verify(token, NewCredentials(order[1:]), now) == nil {
-			t.Errorf("%q is not signed with the first line of %v", token, order)
+	synctest.Test(t, func(t *testing.T) {
+		m, replace := fromFile(t, "jwt", keys[0])
+		h := NewToken(m.Credentials, clock, newGuard(nil, "basic"))
+		for _, order := range [][]string{{keys[1], keys[0]}, {keys[0], keys[1]}} {
+			replace(strings.Join(order, "\n"))
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, newRequest("POST", basic("user:s3cret")))
+			token := strings.TrimSuffix(strings.TrimPrefix(w.Body.String(), `{"token":"`), `"}`)
+			if verify(token, NewCredentials(order[:1]), now) != nil || verify(token, NewCredentials(order[1:]), now) == nil {
+				t.Errorf("%q is not signed with the first line of %v", token, order)
+			}
 		}
-	}
+	})
 }
 
 // BenchmarkCheck is what a lock adds to a probe that it admits.
