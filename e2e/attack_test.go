@@ -174,6 +174,12 @@ func TestProbesAreAnsweredOverTLSUnderAttackWithin64MiB(t *testing.T) {
 		{"rapid resets", func(t *testing.T, v victim) int {
 			return flood(t, v, 20, false, preface+settings, rapidReset)
 		}, 100, "times 100 resets"},
+		{"PINGs of clients that never read", func(t *testing.T, v victim) int {
+			return flood(t, v, 130, true, preface+settings, again(frame(framePing, 0, 0, "12345678"), 960)) // a record
+		}, 100, "times 960 PINGs"},
+		{"SETTINGS of clients that never read", func(t *testing.T, v victim) int {
+			return flood(t, v, 130, true, preface+settings, again(frame(frameSettings, 0, 0, ""), 200))
+		}, 100, "times 200 SETTINGS"},
 		{"400 handshakes at once that are not finished", func(t *testing.T, v victim) int {
 			return bursts(t, v, burst{400, hello(t)})
 		}, 1200, "handshakes"},

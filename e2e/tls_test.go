@@ -5,13 +5,17 @@ package e2e
 import (
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/tls"
 	"encoding/pem"
+	"io"
 	"net"
 	"net/http"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // sClient shakes hands with openssl s_client, which trusts the certificate of
@@ -90,16 +94,26 @@ func TestCurlIsAnsweredOverTLSWhateverItOffers(t *testing.T) {
 	}
 }
 
-// Balancers that check a TLS port by TCP alone come every second or so.
+// Balancers that check a port by TCP alone, or by a handshake, come every second or so.
 func TestACheckThatConnectsAndClosesIsNoNews(t *testing.T) {
-	for name, env := range map[string][]string{"plain": nil, "over TLS": newCertificate(t, ecdsaKey(t)).install(t)} {
-		t.Run(name, func(t *testing.T) {
-			i := start(t, env, "-drain", "0")
+	overTLS := newCertificate(t, ecdsaKey(t)).install(t)
+	for _, row := range []struct {
+		name   string
+		env    []string
+		offers []string // in a handshake
+	}{
+		{"plain", nil, nil}, {"TCP alone", overTLS, nil},
+		{"HTTP/1 over TLS", overTLS, []string{"http/1.1"}}, {"HTTP/2 over TLS", overTLS, []string{"h2"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			i := start(t, row.env, "-drain", "0")
 			for _, reset := range []bool{false, true} {
 				for range 20 {
-					c, err := net.Dial("tcp", i.addr)
-					if err != nil {
-						t.Fatal(err)
+					c := dial(t, i.addr)
+					if row.offers != nil {
+						if err := tls.Client(c, &tls.Config{InsecureSkipVerify: true, NextProtos: row.offers}).Handshake(); err != nil {
+							t.Fatal(err)
+						}
 					}
 					if reset {
 						c.(*net.TCPConn).SetLinger(0)
@@ -115,6 +129,57 @@ func TestACheckThatConnectsAndClosesIsNoNews(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestAFailedHandshakeIsTold(t *testing.T) {
+	i := start(t, newCertificate(t, ecdsaKey(t)).install(t))
+	status, _, body := curl(t, "http://"+i.addr+"/health")
+	if status != "HTTP/1.0 400 Bad Request" || !strings.Contains(body, "HTTP request to an HTTPS server") {
+		t.Errorf("over plain HTTP: %q, %q", status, body)
+	}
+	if err := tls.Client(dial(t, i.addr), &tls.Config{ServerName: "localhost"}).Handshake(); err == nil {
+		t.Error("a client that trusts no such certificate is content")
+	}
+	for _, want := range []string{"does not look like a TLS handshake", "bad certificate"} {
+		eventually(t, "the log tells of it: "+want, func() bool {
+			return regexp.MustCompile(`level=WARN msg="TLS handshake failed" err=.*` + want).MatchString(i.stderr.String())
+		})
+	}
+}
+
+// net/http would log it, as a bad greeting.
+func TestNothingOfWhatAClientSendsInPlaceOfHTTP2IsLogged(t *testing.T) {
+	i := start(t, newCertificate(t, ecdsaKey(t)).install(t))
+	for _, sent := range []string{"GET /?k=s3cret HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "s3cret:s3cret\r\n\r\n"} {
+		c := tls.Client(dial(t, i.addr), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+		if _, err := io.WriteString(c, sent); err != nil {
+			t.Fatal(err)
+		}
+		io.Copy(io.Discard, c)
+	}
+	i.signal(t, syscall.SIGINT)
+	i.wait(t, patience)
+	if log := i.stderr.String(); strings.Contains(log, "s3cret") {
+		t.Errorf("the log holds %s", log)
+	}
+}
+
+// They may keep a connection open in stock.
+func TestSIGINTWaitsForNoClientThatHasOnlyShakenHands(t *testing.T) {
+	for _, offer := range []string{"h2", "http/1.1"} {
+		i := start(t, newCertificate(t, ecdsaKey(t)).install(t), "-drain", "1m")
+		if err := tls.Client(dial(t, i.addr), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{offer}}).Handshake(); err != nil {
+			t.Fatal(err)
+		}
+		begun := time.Now()
+		i.signal(t, syscall.SIGINT)
+		if code := i.wait(t, patience); code != 0 {
+			t.Errorf("%s: exit code %d", offer, code)
+		}
+		if took := time.Since(begun); took > 3*time.Second { // and not the 5 s of a header
+			t.Errorf("%s: gone after %v", offer, took)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"crypto/tls"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -18,6 +19,8 @@ import (
 // within a millisecond, so under a flood the one that goes is the flood's own.
 type conns struct {
 	net.Listener
+	tls     *tls.Config // nil is plain TCP
+	log     *slog.Logger
 	max     int
 	crowded atomic.Bool // more than half of the places are taken
 	mu      sync.Mutex
@@ -25,26 +28,29 @@ type conns struct {
 }
 
 type conn struct {
-	net.Conn
-	spoke atomic.Bool // something has come from the client
-	fresh bool        // no request has come; guarded by mu, as is place
-	place *list.Element
+	net.Conn // over TLS a *tls.Conn, whose first Read is the handshake
+	tcp      net.Conn
+	log      *slog.Logger
+	spoke    atomic.Bool // something has come from the client, or the handshake has failed
+	fresh    bool        // no request has come; guarded by mu, as is place
+	place    *list.Element
 }
 
-// Read lets others run after every read: one connection's flood of HTTP/2 frames would stop them.
+// Read lets others run after every read: one connection's flood of HTTP/2 frames would stop them. So
+// net/http must not see the TLS beneath: it would read a thousand frames from one TLS record.
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if n > 0 {
 		c.spoke.Store(true)
 		runtime.Gosched()
-	} else if err != nil && !c.spoke.Load() {
-		err = io.EOF // however it ended, it was silent, as a TCP check: see complaints
+	} else if err != nil && !c.spoke.Swap(true) {
+		c.handshakeFailed(err)
 	}
 	return n, err
 }
 
-// SetReadDeadline lets no read wait longer than idleTimeout. With Server.IdleTimeout instead,
-// net/http keeps what an HTTP/2 connection holds for so long, if a request is open at its end.
+// SetReadDeadline lets no read wait longer than idleTimeout. The timer of Server.IdleTimeout would
+// keep an HTTP/2 connection's memory for so long after its client has left with a request open.
 func (c *conn) SetReadDeadline(t time.Time) error {
 	if t.IsZero() {
 		t = time.Now().Add(idleTimeout)
@@ -52,23 +58,27 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 	return c.Conn.SetReadDeadline(t)
 }
 
-// Accept makes a *conn of a connection. In a crowd it lets those who are connected run first, and
-// sleeps at times, so that what has come in reaches them: else the poller is asked every 10 ms.
+// CloseWrite lets net/http end an answer that has no length, as that to a header too large.
+func (c *conn) CloseWrite() error { return c.Conn.(interface{ CloseWrite() error }).CloseWrite() }
+
+// Accept makes a *conn of a connection. In a crowd it gives way to those that are open, and sleeps at
+// times: a P that is never idle has the network polled only every 10 ms.
 func (s *conns) Accept() (net.Conn, error) {
-	c, err := s.Listener.Accept()
+	tcp, err := s.Listener.Accept()
 	if s.crowded.Load() {
 		runtime.Gosched()
 		if rand.N(16) == 0 {
 			time.Sleep(time.Millisecond)
 		}
 	}
-	return &conn{Conn: c}, err
+	c := &conn{Conn: tcp, tcp: tcp, log: s.log}
+	if s.tls != nil {
+		c.Conn = tls.Server(tcp, s.tls)
+	}
+	return c, err
 }
 
 func (s *conns) track(nc net.Conn, state http.ConnState) {
-	if overTLS, ok := nc.(*tls.Conn); ok {
-		nc = overTLS.NetConn() // whose Close never waits for the client
-	}
 	c := nc.(*conn)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -77,7 +87,7 @@ func (s *conns) track(nc net.Conn, state http.ConnState) {
 	case http.StateNew:
 		c.place = s.list.PushBack(c)
 		if s.list.Len() > s.max {
-			s.list.Remove(s.list.Front()).(*conn).Close()
+			s.list.Remove(s.list.Front()).(*conn).tcp.Close() // a tls.Conn's Close may wait for its client
 		}
 	case http.StateClosed:
 		s.list.Remove(c.place) // nothing, if it is out already; so for MoveToBack
@@ -87,8 +97,8 @@ func (s *conns) track(nc net.Conn, state http.ConnState) {
 	s.crowded.Store(s.list.Len() > s.max/2)
 }
 
-// retiring says which answers are a connection's last. After an HTTP/1 body, for net/http would wait
-// for it; to HTTP/1.0, whose Transfer-Encoding net/http forgets (RFC 9112, section 6.1).
+// retiring ends a connection with its answer: in a drain, in a crowd, for an HTTP/1 body, since net/http
+// would wait for it, and for HTTP/1.0, whose Transfer-Encoding net/http forgets (RFC 9112, section 6.1).
 func (s *conns) retiring(draining *atomic.Bool, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body := r.ContentLength != 0
@@ -97,9 +107,9 @@ func (s *conns) retiring(draining *atomic.Bool, next http.Handler) http.Handler 
 		}
 		if body {
 			http.NewResponseController(w).SetReadDeadline(time.Now().Add(500 * time.Millisecond))
-		}
-		if body && r.ProtoMajor == 2 { // net/http would reset the stream, and curl 7.88 drop the answer
-			io.CopyN(io.Discard, r.Body, 64<<10)
+			if r.ProtoMajor == 2 { // net/http would reset the stream, and curl 7.88 drop the answer
+				io.CopyN(io.Discard, r.Body, 1<<20)
+			}
 		}
 		next.ServeHTTP(w, r)
 		if rand.N(8) == 0 { // one read may hold a hundred pipelined requests
@@ -117,7 +127,7 @@ func (s *conns) wait(interrupted bool) {
 		s.mu.Lock()
 		for e := s.list.Front(); e != nil; e = e.Next() {
 			if c := e.Value.(*conn); c.fresh && interrupted && !c.spoke.Load() {
-				c.Close()
+				c.tcp.Close()
 			} else if c.fresh {
 				any = true
 			}

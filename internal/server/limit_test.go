@@ -102,6 +102,25 @@ func TestOneConnectionManyWays(t *testing.T) {
 	}
 }
 
+// It has no length, and would end half a second later.
+func TestARefusalWithoutALengthEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	addr := startServer(t, &Server{Handler: ok})
+	fastest := time.Hour
+	for range 5 {
+		c := dial(t, addr)
+		send(t, c, "GET / HTTP/1.1\r\nX: "+strings.Repeat("a", 13<<10)+"\r\n\r\n")
+		begun := time.Now()
+		if resp := answer(t, bufio.NewReader(c)); resp.StatusCode != 431 || resp.ContentLength >= 0 {
+			t.Fatalf("got %d with a length of %d", resp.StatusCode, resp.ContentLength)
+		}
+		fastest = min(fastest, time.Since(begun))
+	}
+	if fastest > 250*time.Millisecond {
+		t.Errorf("it took %v", fastest)
+	}
+}
+
 func TestOPTIONSOfTheServerReachesTheHandler(t *testing.T) {
 	t.Parallel()
 	addr := startServer(t, &Server{Handler: http.NewServeMux()})

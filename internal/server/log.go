@@ -3,7 +3,6 @@ package server
 import (
 	"log/slog"
 	"net/http"
-	"strings"
 	"time"
 )
 
@@ -25,15 +24,4 @@ type statusRecorder struct {
 func (w *statusRecorder) WriteHeader(code int) {
 	w.code = code
 	w.ResponseWriter.WriteHeader(code)
-}
-
-// complaints makes warnings of net/http's, but for one: that a connection (a TCP check) was silent.
-type complaints struct{ *slog.Logger }
-
-func (c complaints) Write(line []byte) (int, error) {
-	text := strings.TrimSpace(string(line))
-	if !strings.HasPrefix(text, "http: TLS handshake error") || !strings.HasSuffix(text, ": EOF") {
-		c.Warn(text)
-	}
-	return len(line), nil
 }

@@ -5,7 +5,6 @@ package server
 import (
 	"context"
 	"crypto/tls"
-	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -18,10 +17,8 @@ import (
 	"example.com/healthd/internal/reload"
 )
 
-const (
-	requestTimeout = 10 * time.Second  // of a request, an answer, and what is in flight at the end
-	idleTimeout    = 620 * time.Second // longer than the 600 s of Google's balancers, which close first
-)
+// idleTimeout is longer than the 600 s of Google's balancers, so that they close first.
+const requestTimeout, idleTimeout = 10 * time.Second, 620 * time.Second
 
 type Server struct {
 	Handler     http.Handler
@@ -36,9 +33,8 @@ type Server struct {
 // as SIGINT. It returns nil if it has stopped as asked, and otherwise why it could not listen or
 // serve. After that another SIGTERM changes nothing, and SIGINT ends the process at once.
 func (s *Server) Run(ctx context.Context, addr string) error {
-	signals := make(chan os.Signal, 1) // before the port is open: whoever finds it open may signal
+	signals := make(chan os.Signal, 1) // from before the port is open to the end of the process
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
-	defer signal.Stop(signals)
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return err
@@ -46,14 +42,13 @@ func (s *Server) Run(ctx context.Context, addr string) error {
 	s.Log.Info("listening", "addr", l.Addr().String())
 	limit := syscall.Rlimit{Cur: 256}
 	syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit)
-	open := &conns{Listener: l, max: int(min(128, limit.Cur/2))}
-	l = open
+	open := &conns{Listener: l, log: s.Log, max: int(min(128, limit.Cur/2))}
 	if s.Certificate != nil {
-		l = tls.NewListener(open, tlsConfig(s.Certificate))
+		open.tls = tlsConfig(s.Certificate)
 	}
 	srv := s.httpServer(open)
 	served := make(chan error, 1)
-	go func() { served <- srv.Serve(l) }()
+	go func() { served <- srv.Serve(open) }()
 
 	cause, drain := os.Interrupt, time.Duration(0)
 	select {
@@ -76,7 +71,7 @@ func (s *Server) Run(ctx context.Context, addr string) error {
 	case <-ctx.Done():
 	case <-time.After(drain):
 	}
-	l.Close()
+	open.Close()
 	<-served
 	timeout, cancel := context.WithTimeout(context.Background(), requestTimeout)
 	defer cancel()
@@ -96,14 +91,13 @@ func (s *Server) httpServer(open *conns) *http.Server {
 	}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
-	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
 	return &http.Server{
 		Handler:                      open.retiring(s.Draining, handler),
 		Protocols:                    protocols,
 		DisableGeneralOptionsHandler: true,
 		ConnState:                    open.track,
-		ErrorLog:                     log.New(complaints{s.Log}, "", 0),
+		ErrorLog:                     slog.NewLogLogger(s.Log.Handler(), slog.LevelWarn),
 		IdleTimeout:                  -1,      // see conn.SetReadDeadline
 		MaxHeaderBytes:               8 << 10, // net/http adds 4 KiB
 		// What one connection can hold, times their number, stays within the memory limit. Frames and

@@ -96,6 +96,7 @@ func (p *process) signal(t *testing.T, sig os.Signal) {
 
 // exit waits for the end and returns the exit code, -1 if a signal ended it.
 func (p *process) exit() int {
+	defer time.AfterFunc(30*time.Second, func() { p.Process.Signal(syscall.SIGQUIT) }).Stop()
 	for p.log.Scan() {
 	}
 	p.Wait()
@@ -143,7 +144,7 @@ const get = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 func TestSIGTERMServesOnForTheDrainThenLeaves(t *testing.T) {
 	t.Parallel()
-	const drain = 300 * time.Millisecond
+	const drain = time.Second
 	p := startProcess(t, drain.String())
 	pooled := dial(t, p.addr)
 	r := bufio.NewReader(pooled)
@@ -267,7 +268,7 @@ func TestASecondSIGTERMChangesNothingAndSIGINTEndsTheProcess(t *testing.T) {
 
 func TestHTTP2ClientsAreToldToGo(t *testing.T) {
 	t.Parallel()
-	p := startProcess(t, "300ms")
+	p := startProcess(t, "1s")
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)
 	client := http.Client{Transport: &http.Transport{Protocols: protocols}}

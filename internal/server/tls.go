@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"time"
 
@@ -26,17 +27,29 @@ func tlsConfig(certificate *reload.Value[*tls.Certificate]) *tls.Config {
 	}
 }
 
+// handshakeFailed logs why, unless the client has left or was silent, as a TCP check is: no news.
+func (c *conn) handshakeFailed(err error) {
+	network, noTLS := new(net.OpError), tls.RecordHeaderError{}
+	if errors.As(err, &noTLS) && noTLS.Conn != nil { // in net/http's words
+		io.WriteString(noTLS.Conn, "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n")
+	}
+	alert := !errors.As(err, &network) || network.Op == "remote error"
+	if alert && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		c.log.Warn("TLS handshake failed", "err", err, "remote", c.RemoteAddr().String())
+	}
+}
+
 // ParseCertificate takes a PEM chain and its PEM key, which are good if a handshake succeeds.
 func ParseCertificate(files [][]byte) (*tls.Certificate, error) {
 	pair, err := tls.X509KeyPair(files[0], files[1])
 	if err != nil && bytes.Contains(files[1], []byte("ENCRYPTED")) { // PKCS #8's label, or RFC 1421's header
 		return nil, errors.New("the key is encrypted; decrypt it: openssl pkey -in FILE -out NEWFILE")
 	} else if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w (PEM is wanted: the key's own certificate, then its chain; the key)", err)
 	}
 	here, there := net.Pipe()
 	defer here.Close()                                // which ends the client, too
-	here.SetDeadline(time.Now().Add(2 * time.Second)) // a long chain and the client's alert would wait for each other
+	here.SetDeadline(time.Now().Add(2 * time.Second)) // a pipe has no buffer: a long chain and an alert would wait for each other
 	go tls.Client(there, &tls.Config{InsecureSkipVerify: true}).Handshake()
 	if err := tls.Server(here, &tls.Config{Certificates: []tls.Certificate{pair}}).Handshake(); err != nil {
 		return nil, fmt.Errorf("a handshake with it fails: %w", err)
