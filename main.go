@@ -67,7 +67,7 @@ func serve(ctx context.Context, cfg config.Config, stderr io.Writer) (code int, 
 	lines := throttle.New(stderr)
 	defer lines.Close()
 	log := slog.New(lines)
-	// net/http's client prints what a misbehaving peer sent through package log.
+	// What a misbehaving peer sent, net/http's client prints through package log: DEBUG is dropped.
 	slog.SetLogLoggerLevel(slog.LevelDebug)
 	slog.SetDefault(log)
 	ctx, cancel := context.WithCancel(ctx)
@@ -84,8 +84,7 @@ func serve(ctx context.Context, cfg config.Config, stderr io.Writer) (code int, 
 	handler := routes(cfg.Auth, health, credentials, log)
 	srv := server.Server{Handler: handler, Log: log, Draining: &health.draining, Drain: cfg.Drain, Verbose: cfg.Verbose}
 	if cert, key := reload.File(cfg.TLSCert), reload.File(cfg.TLSKey); cert.Path != "" {
-		names := cert.Setting + ", " + key.Setting
-		if srv.Certificate, err = reload.New(names, log, server.ParseCertificate, cert, key); err != nil {
+		if srv.Certificate, err = reload.New(cert.Setting+", "+key.Setting, log, server.ParseCertificate, cert, key); err != nil {
 			return 0, err
 		}
 		go srv.Certificate.Watch(ctx)
@@ -103,8 +102,7 @@ func serve(ctx context.Context, cfg config.Config, stderr io.Writer) (code int, 
 
 func load(s config.Secret, log *slog.Logger) (*auth.Credentials, error) {
 	if s.Line != "" {
-		once := func([][]byte) ([]auth.Credential, error) { return auth.NewCredentials([]string{s.Line}), nil }
-		return reload.New("", log, once)
+		return reload.New("", log, func([][]byte) ([]auth.Credential, error) { return auth.NewCredentials([]string{s.Line}), nil })
 	}
 	return reload.New(s.File.Setting, log, func(contents [][]byte) ([]auth.Credential, error) {
 		lines, err := s.Parse(contents[0])

@@ -38,8 +38,7 @@ func NewToken(keys *Credentials, now func() time.Time, guard Guard) http.Handler
 		w.Header().Set("Content-Type", "application/json")
 		for _, m := range guard.Methods {
 			if subject, err := m.check(r); err == nil {
-				token := mint(keys.Get()[0].Line, subject, now(), 30*time.Minute)
-				io.WriteString(w, `{"token":"`+token+`"}`)
+				io.WriteString(w, `{"token":"`+mint(keys.Get()[0].Line, subject, now(), 30*time.Minute)+`"}`)
 				return
 			}
 		}

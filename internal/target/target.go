@@ -19,11 +19,8 @@ import (
 	"time"
 )
 
-const (
-	Healthy   = "healthy"   // every target is up
-	Unhealthy = "unhealthy" // one is down
-	Starting  = "starting"  // one has not been checked yet, and none is down
-)
+// Verdicts: every target is up; one is down; one has not been checked yet, and none is down.
+const Healthy, Unhealthy, Starting = "healthy", "unhealthy", "starting"
 
 // Watcher checks targets and holds the verdict. Make one with New.
 type Watcher struct {
