@@ -192,7 +192,11 @@ func bursts(t *testing.T, v victim, all ...burst) (opened int) {
 	t.Helper()
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
-	for begun := time.Now(); time.Since(begun) < siegeTime; {
+	size := 0
+	for _, b := range all {
+		size += b.n
+	}
+	for begun := time.Now(); time.Since(begun) < siegeTime || opened < 3*size && time.Since(begun) < patience; {
 		var conns []net.Conn
 		for _, b := range all {
 			conns = append(conns, b.open(t, v.addr)...)

@@ -61,7 +61,7 @@ func TestProbeShowsItsCredentialToTheConfiguredCertificateOnly(t *testing.T) {
 	impostor := start(t, append(newCertificate(t, ecdsaKey(t)).install(t), "HEALTHD_VERBOSE=true"))
 	ours := append(newCertificate(t, ecdsaKey(t)).install(t), lock...)
 	for _, args := range [][]string{nil, {"https://" + impostor.addr + "/health"}} { // pinned, and by the system's roots
-		if code, line := probe(t, append(ours, "HEALTHD_ADDR="+impostor.addr), args...); code != 1 || !strings.Contains(line, "certificate") {
+		if code, line := probe(t, append(ours, "HEALTHD_ADDR="+impostor.addr, "HEALTHD_TIMEOUT=10s"), args...); code != 1 || !strings.Contains(line, "certificate") {
 			t.Errorf("probe %q: exit code %d, %q", args, code, line)
 		}
 	}

@@ -56,6 +56,7 @@ func TestLockedRollingRestartLosesNoToken(t *testing.T) {
 	for range rounds {
 		for n, old := range instances {
 			old.signal(t, syscall.SIGTERM)
+			eventually(t, "it is out of rotation", func() bool { return state(old.addr) != up })
 			if code := old.wait(t, patience); code != 0 {
 				t.Fatalf("exit code %d, want 0", code)
 			}

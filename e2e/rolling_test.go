@@ -86,6 +86,7 @@ func roll(t *testing.T, rounds int, drain string) (total tally) {
 	for range rounds {
 		for n, old := range instances {
 			old.signal(t, syscall.SIGTERM)
+			eventually(t, "it is out of rotation", func() bool { return state(old.addr) != up })
 			if code := old.wait(t, patience); code != 0 {
 				t.Fatalf("exit code %d, want 0", code)
 			}
@@ -154,6 +155,7 @@ func TestNoBalancerLosesARequestInARollingRestart(t *testing.T) {
 			for range 3 {
 				for n, old := range instances {
 					old.signal(t, syscall.SIGTERM)
+					eventually(t, "it is out of rotation", func() bool { return state(old.addr) != up })
 					if code := old.wait(t, patience); code != 0 {
 						t.Fatalf("exit code %d, want 0", code)
 					}
@@ -176,7 +178,7 @@ func TestRollingRestartWithoutDrainLosesRequests(t *testing.T) {
 // A client that pools its connections reads "Connection: close" on each before
 // it ends: none meets an error.
 func TestDrainCutsNoPooledConnection(t *testing.T) {
-	i := start(t, nil, "-drain", "600ms")
+	i := start(t, nil, "-drain", "2s")
 	busy := make(chan struct{}, clients)
 	last := make([]answer, clients)
 	tallies := make([]tally, clients)

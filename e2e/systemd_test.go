@@ -103,6 +103,11 @@ func (s systemd) answers(t *testing.T, settings ...string) bool {
 	return p.wait(t, patience) == 0 && p.stdout.String() == healthy+"\n"
 }
 
+func (s systemd) journal(t *testing.T) string {
+	t.Helper()
+	return s.do(t, "exec", s.id, "journalctl", "--unit=healthd")
+}
+
 func TestSystemdStartsHealthdUntilItsAddressIsThere(t *testing.T) {
 	s := startSystemd(t, "HEALTHD_ADDR=192.0.2.1:8080\n")
 	// By default it would have given up after five.
@@ -120,9 +125,7 @@ func TestSystemdStartsHealthdAgainWhenItCrashes(t *testing.T) {
 	} {
 		s.systemctl(t, "kill", "--signal="+crash.signal, "healthd")
 		eventually(t, "it is started again after SIG"+crash.signal, func() bool { return s.restarts(t) == n+1 && s.answers(t) })
-		if journal := s.do(t, "exec", s.id, "journalctl", "--unit=healthd"); !strings.Contains(journal, crash.exit) {
-			t.Errorf("the journal tells of no %s", crash.exit)
-		}
+		eventually(t, "the journal tells of "+crash.exit, func() bool { return strings.Contains(s.journal(t), crash.exit) })
 	}
 }
 
@@ -143,9 +146,7 @@ func TestSystemdStopsHealthdAfterItsDrain(t *testing.T) {
 	if state, result := s.property(t, "ActiveState"), s.property(t, "Result"); state != "inactive" || result != "success" {
 		t.Errorf("%s, %s; want inactive, success", state, result)
 	}
-	if journal := s.do(t, "exec", s.id, "journalctl", "--unit=healthd"); !strings.Contains(journal, "msg=draining") {
-		t.Error("it did not drain")
-	}
+	eventually(t, "the journal tells of the drain", func() bool { return strings.Contains(s.journal(t), "msg=draining") })
 }
 
 // The unit's comments have two drop-ins for a lock, and what to do for the second.

@@ -60,10 +60,10 @@ func TestTheStatusDecides(t *testing.T) {
 		{"/long", 0, strings.Repeat("a", 10<<10)},
 		{"/lines", 0, "one two  2 [31m 32m"},
 		{"/header", 1, "net/http: HTTP/1.x transport connection broken: net/http: server response headers exceeded 10240 bytes; aborted"},
-		{"/hang", 1, "no answer within 200ms"},
+		{"/hang", 1, "no answer within 500ms"},
 	} {
 		t.Run(tt.path, func(t *testing.T) {
-			code, line := Probe{URL: srv.URL + tt.path, Timeout: 200 * time.Millisecond}.Do(t.Context())
+			code, line := Probe{URL: srv.URL + tt.path, Timeout: 500 * time.Millisecond}.Do(t.Context())
 			if code != tt.code || line != tt.line {
 				t.Errorf("got %v %q, want %v %q", code, line, tt.code, tt.line)
 			}
