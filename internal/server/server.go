@@ -33,8 +33,10 @@ type Server struct {
 // as SIGINT. It returns nil if it has stopped as asked, and otherwise why it could not listen or
 // serve. After that another SIGTERM changes nothing, and SIGINT ends the process at once.
 func (s *Server) Run(ctx context.Context, addr string) error {
-	signals := make(chan os.Signal, 1) // from before the port is open to the end of the process
-	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
+	// From before the port is open to the end of the process. A channel each: what is full drops the next.
+	terminate, interrupt := make(chan os.Signal, 1), make(chan os.Signal, 1)
+	signal.Notify(terminate, syscall.SIGTERM)
+	signal.Notify(interrupt, os.Interrupt)
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return err
@@ -55,16 +57,14 @@ func (s *Server) Run(ctx context.Context, addr string) error {
 	case err := <-served:
 		return err
 	case <-ctx.Done():
-	case cause = <-signals:
-	}
-	go func() {
-		for <-signals != os.Interrupt {
-		}
-		os.Exit(130) // as a shell calls an end by SIGINT
-	}()
-	if cause == syscall.SIGTERM {
+	case <-interrupt:
+	case cause = <-terminate:
 		drain = s.Drain
 	}
+	go func() {
+		<-interrupt
+		os.Exit(130) // as a shell calls an end by SIGINT
+	}()
 	s.Draining.Store(true)
 	s.Log.Info("draining", "signal", cause.String(), "for", drain.String())
 	select {
