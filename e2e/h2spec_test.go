@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"crypto/tls"
 	"encoding/xml"
 	"io"
 	"log"
@@ -50,16 +51,16 @@ func buildH2spec(t *testing.T) string {
 	return filepath.Join(dir, "h2spec")
 }
 
-// h2spec starts the given parts, or all if none is given. The function that it
-// returns waits, and tells which cases fail, each with its part.
-func h2spec(t *testing.T, path, addr string, parts ...string) func() (failed map[string]string) {
+// h2spec starts the parts that args names after flags, or all if it names none.
+// The function that it returns waits, and tells which cases fail, each with its part.
+func h2spec(t *testing.T, path, addr string, args ...string) func() (failed map[string]string) {
 	t.Helper()
 	server, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "report")
-	p := spawn(t, nil, nil, path, append([]string{"-h", server, "-p", port, "-P", "/health", "-o", "1", "-j", file}, parts...)...)
+	p := spawn(t, nil, nil, path, append([]string{"-h", server, "-p", port, "-P", "/health", "-o", "1", "-j", file}, args...)...)
 	return func() map[string]string {
 		t.Helper()
 		p.wait(t, buildTime) // its exit code tells no more than that some case has failed
@@ -90,7 +91,31 @@ func h2spec(t *testing.T, path, addr string, parts ...string) func() (failed map
 
 // Whatever healthd sets, it speaks HTTP/2 no worse than net/http alone.
 func TestH2specFailsNoCaseThatBareNetHTTPPasses(t *testing.T) {
+	path := buildH2spec(t)
+	t.Run("plain", func(t *testing.T) {
+		comparedByH2spec(t, path, start(t, nil), func(srv *http.Server, l net.Listener) { srv.Serve(l) })
+	})
+	t.Run("over TLS", func(t *testing.T) {
+		crt := newCertificate(t, ecdsaKey(t))
+		files := crt.install(t)
+		pair, err := tls.X509KeyPair([]byte(crt.cert), []byte(crt.key))
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := start(t, files)
+		i.trust = crt.trust()
+		comparedByH2spec(t, path, i, func(srv *http.Server, l net.Listener) {
+			srv.TLSConfig = &tls.Config{Certificates: []tls.Certificate{pair}}
+			srv.ServeTLS(l, "", "")
+		}, "-t", "-k")
+	})
+}
+
+// comparedByH2spec fails if i fails a case that net/http passes if it is served.
+func comparedByH2spec(t *testing.T, path string, i *instance, serve func(*http.Server, net.Listener), flags ...string) {
+	t.Helper()
 	protocols := new(http.Protocols)
+	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
 	bare := &http.Server{
 		Protocols: protocols,
@@ -104,12 +129,12 @@ func TestH2specFailsNoCaseThatBareNetHTTPPasses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	go bare.Serve(l)
+	go serve(bare, l)
 	t.Cleanup(func() { bare.Close() })
-	i, path := start(t, nil), buildH2spec(t)
 
 	both := func(parts ...string) (bareFails, healthdFails map[string]string) {
-		first, second := h2spec(t, path, l.Addr().String(), parts...), h2spec(t, path, i.addr, parts...)
+		args := slices.Concat(flags, parts)
+		first, second := h2spec(t, path, l.Addr().String(), args...), h2spec(t, path, i.addr, args...)
 		return first(), second()
 	}
 	allowed, failed := both()
