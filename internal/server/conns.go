@@ -31,21 +31,23 @@ type conn struct {
 	net.Conn // over TLS a *tls.Conn, whose first Read is the handshake
 	tcp      net.Conn
 	log      *slog.Logger
-	spoke    atomic.Bool // something has come from the client, or the handshake has failed
+	spoke    atomic.Bool // a Read has returned: something has come, or the handshake has failed
 	fresh    bool        // no request has come; guarded by mu, as is place
 	place    *list.Element
 }
 
 // Read lets others run after every read: one connection's flood of HTTP/2 frames would stop them. So
-// net/http must not see the TLS beneath: it would read a thousand frames from one TLS record.
+// net/http must not see the TLS beneath: it would read a thousand frames from one TLS record. Who has
+// agreed on HTTP/2 in the handshake and sends no preface is cut off (RFC 9113, section 3.4).
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if n > 0 {
-		c.spoke.Store(true)
-		runtime.Gosched()
-	} else if err != nil && !c.spoke.Swap(true) {
+	overTLS, is := c.Conn.(*tls.Conn)
+	if first := !c.spoke.Swap(true); first && err != nil {
 		c.handshakeFailed(err)
+	} else if first && is && overTLS.ConnectionState().NegotiatedProtocol == "h2" && string(p[:min(n, 3)]) != "PRI"[:min(n, 3)] {
+		n, err = 0, c.Close() // the next Read fails
 	}
+	runtime.Gosched()
 	return n, err
 }
 

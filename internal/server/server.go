@@ -17,8 +17,7 @@ import (
 	"example.com/healthd/internal/reload"
 )
 
-// idleTimeout is longer than the 600 s of Google's balancers, so that they close first.
-const requestTimeout, idleTimeout = 10 * time.Second, 620 * time.Second
+const requestTimeout, idleTimeout = 10 * time.Second, 620 * time.Second // Google's balancers close after 600
 
 type Server struct {
 	Handler     http.Handler
