@@ -33,7 +33,7 @@ func (c *conn) handshakeFailed(err error) {
 	if errors.As(err, &noTLS) && noTLS.Conn != nil { // in net/http's words
 		io.WriteString(noTLS.Conn, "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n")
 	}
-	if alert := !errors.As(err, &network) || network.Op == "remote error"; alert && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+	if alert := !errors.As(err, &network) || network.Op == "remote error" || network.Op == "local error"; alert && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		c.log.Warn("TLS handshake failed", "err", err, "remote", c.RemoteAddr().String())
 	}
 }
