@@ -67,10 +67,9 @@ func (c *Config) secrets(getenv func(string) string, mistake func(string, ...any
 			continue
 		case variable == file:
 			mistake("set %s or %s, and not both, for %s in -auth (HEALTHD_AUTH)", name, s.File.Setting, method)
-		case variable && !used:
-			mistake("%s is set and nothing uses it: name %s in -auth (HEALTHD_AUTH)", name, method)
-		case file && !used:
-			mistake("%s is set and nothing uses it: name %s in -auth (HEALTHD_AUTH)", s.File.Setting, method)
+		case !used:
+			given := map[bool]string{variable: name, file: s.File.Setting}[true]
+			mistake("%s is set and nothing uses it: name %s in -auth (HEALTHD_AUTH)", given, method)
 		case variable && wrong != nil:
 			mistake("%s %v", name, wrong)
 		}
