@@ -36,9 +36,9 @@ type conn struct {
 	place    *list.Element
 }
 
-// Read lets others run after every read: one connection's flood of HTTP/2 frames would stop them. So
-// net/http must not see the TLS beneath: it would read a thousand frames from one TLS record. Who has
-// agreed on HTTP/2 in the handshake and sends no preface is cut off (RFC 9113, section 3.4).
+// Read lets others run, whom a flood of HTTP/2 frames would stop: after each frame over TLS too, for
+// TLS is beneath net/http, which would take a record of a thousand frames in one read. Where ALPN chose
+// HTTP/2, its preface must come (RFC 9113, section 3.4).
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	overTLS, is := c.Conn.(*tls.Conn)
@@ -60,17 +60,22 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 	return c.Conn.SetReadDeadline(t)
 }
 
+// Close says farewell in 20 ms at most. A tls.Conn's would wait for one who does not read, or for ever.
+func (c *conn) Close() error {
+	defer time.AfterFunc(20*time.Millisecond, func() { c.tcp.Close() }).Stop()
+	return c.Conn.Close()
+}
+
 // CloseWrite lets net/http end an answer that has no length, as that to a header too large.
 func (c *conn) CloseWrite() error { return c.Conn.(interface{ CloseWrite() error }).CloseWrite() }
 
-// Accept makes a *conn of a connection. In a crowd it gives way to those that are open, and sleeps at
-// times: a P that is never idle has the network polled only every 10 ms.
+// Accept makes a *conn of a connection. In a crowd it lets those run that are open.
 func (s *conns) Accept() (net.Conn, error) {
 	tcp, err := s.Listener.Accept()
 	if s.crowded.Load() {
 		runtime.Gosched()
 		if rand.N(16) == 0 {
-			time.Sleep(time.Millisecond)
+			time.Sleep(time.Millisecond) // a P that is never idle has the network polled every 10 ms only
 		}
 	}
 	c := &conn{Conn: tcp, tcp: tcp, log: s.log}
@@ -89,7 +94,7 @@ func (s *conns) track(nc net.Conn, state http.ConnState) {
 	case http.StateNew:
 		c.place = s.list.PushBack(c)
 		if s.list.Len() > s.max {
-			s.list.Remove(s.list.Front()).(*conn).tcp.Close() // a tls.Conn's Close may wait for its client
+			s.list.Remove(s.list.Front()).(*conn).tcp.Close()
 		}
 	case http.StateClosed:
 		s.list.Remove(c.place) // nothing, if it is out already; so for MoveToBack

@@ -50,7 +50,6 @@ func (s *Server) Run(ctx context.Context, addr string) error {
 	srv := s.httpServer(open)
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(open) }()
-
 	cause, drain := os.Interrupt, time.Duration(0)
 	select {
 	case err := <-served:

@@ -13,6 +13,7 @@ import (
 	"io"
 	"log/slog"
 	"math/big"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -138,6 +139,42 @@ func TestALPNChoosesHTTP2(t *testing.T) {
 			t.Errorf("offered %v: got %q over %s, %v", offered, body, resp.Proto, err)
 		}
 		transport.CloseIdleConnections()
+	}
+}
+
+// A tls.Conn waits five seconds to say that it ends.
+func TestCloseWaitsForNoClientThatReadsNothing(t *testing.T) {
+	t.Parallel()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	client := tls.Client(dial(t, l.Addr().String()), &tls.Config{InsecureSkipVerify: true})
+	go client.Handshake()
+	s := &conns{Listener: l, tls: &tls.Config{Certificates: []tls.Certificate{*selfSigned(t, key, 1)}}}
+	c, err := s.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.(*conn).Conn.(*tls.Conn).Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	tcp := c.(*conn).tcp
+	for _, size := range []int{1 << 20, 1} { // until the buffers are full to the last byte
+		for err = nil; err == nil; {
+			tcp.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
+			_, err = tcp.Write(make([]byte, size))
+		}
+	}
+	begun := time.Now()
+	c.Close()
+	if took := time.Since(begun); took > 2*time.Second {
+		t.Errorf("took %v", took)
 	}
 }
 
