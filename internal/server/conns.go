@@ -37,15 +37,11 @@ type conn struct {
 }
 
 // Read lets others run, whom a flood of HTTP/2 frames would stop: after each frame over TLS too, for
-// TLS is beneath net/http, which would take a record of a thousand frames in one read. Where ALPN chose
-// HTTP/2, its preface must come (RFC 9113, section 3.4).
+// TLS is beneath net/http, which would take a record of a thousand frames in one read.
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p[:min(len(p), 1<<10)]) // twenty pipelined requests, not a hundred
-	overTLS, is := c.Conn.(*tls.Conn)
-	if first := !c.spoke.Swap(true); first && err != nil {
-		c.handshakeFailed(err)
-	} else if first && is && overTLS.ConnectionState().NegotiatedProtocol == "h2" && string(p[:min(n, 3)]) != "PRI"[:min(n, 3)] {
-		n, err = 0, c.Close() // the next Read fails
+	if !c.spoke.Swap(true) && c.Conn != c.tcp {
+		n, err = c.opening(p[:n], err)
 	}
 	runtime.Gosched()
 	return n, err

@@ -27,15 +27,20 @@ func tlsConfig(certificate *reload.Value[*tls.Certificate]) *tls.Config {
 	}
 }
 
-// handshakeFailed logs why, unless the client has left or was silent, as a TCP check is: no news.
-func (c *conn) handshakeFailed(err error) {
-	network, noTLS := new(net.OpError), tls.RecordHeaderError{}
-	if errors.As(err, &noTLS) && noTLS.Conn != nil { // in net/http's words
+// opening checks the first Read over TLS. Where ALPN chose HTTP/2, its preface must come (RFC 9113,
+// section 3.4). A failed handshake is logged, but not a client that left or was silent: a TCP check.
+func (c *conn) opening(got []byte, err error) (int, error) {
+	if err == nil && c.Conn.(*tls.Conn).ConnectionState().NegotiatedProtocol == "h2" && !bytes.HasPrefix([]byte("PRI"), got[:min(len(got), 3)]) {
+		return 0, errors.Join(net.ErrClosed, c.Close())
+	}
+	if noTLS, is := errors.AsType[tls.RecordHeaderError](err); is && noTLS.Conn != nil { // in net/http's words
 		io.WriteString(noTLS.Conn, "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n")
 	}
-	if alert := !errors.As(err, &network) || network.Op == "remote error" || network.Op == "local error"; alert && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+	ended := err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+	if network, is := errors.AsType[*net.OpError](err); !ended && (!is || network.Op != "read" && network.Op != "write") {
 		c.log.Warn("TLS handshake failed", "err", err, "remote", c.RemoteAddr().String())
 	}
+	return len(got), err
 }
 
 // ParseCertificate takes a PEM chain and its PEM key, which are good if a handshake succeeds.

@@ -24,6 +24,15 @@ import (
 	"example.com/healthd/internal/reload"
 )
 
+func newKey(t *testing.T, curve elliptic.Curve) *ecdsa.PrivateKey {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(curve, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
 // selfSigned returns a certificate of key with this serial number.
 func selfSigned(t *testing.T, key crypto.Signer, serial int64) *tls.Certificate {
 	t.Helper()
@@ -67,10 +76,7 @@ func TestTLSHasModernVersionsAndCiphersOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ecKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ecKey := newKey(t, elliptic.P256())
 	ofRSA, _ := startTLS(t, selfSigned(t, rsaKey, 1))
 	ofEC, _ := startTLS(t, selfSigned(t, ecKey, 2))
 	for _, tt := range []struct {
@@ -116,10 +122,7 @@ func TestTLSHasModernVersionsAndCiphersOnly(t *testing.T) {
 
 func TestALPNChoosesHTTP2(t *testing.T) {
 	t.Parallel()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := newKey(t, elliptic.P256())
 	addr, _ := startTLS(t, selfSigned(t, key, 1))
 	for proto, offered := range map[string][]string{
 		"HTTP/2.0": {"h2", "http/1.1"},
@@ -145,10 +148,7 @@ func TestALPNChoosesHTTP2(t *testing.T) {
 // A tls.Conn waits five seconds to say that it ends.
 func TestCloseWaitsForNoClientThatReadsNothing(t *testing.T) {
 	t.Parallel()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := newKey(t, elliptic.P256())
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -180,10 +180,7 @@ func TestCloseWaitsForNoClientThatReadsNothing(t *testing.T) {
 
 func TestTheNextHandshakeShowsTheNewCertificate(t *testing.T) {
 	t.Parallel()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := newKey(t, elliptic.P256())
 	addr, file := startTLS(t, selfSigned(t, key, 1), selfSigned(t, key, 2))
 	type client struct {
 		*tls.Conn
@@ -218,10 +215,7 @@ func TestACertificateThatFailsInAHandshakeIsRefusedInTime(t *testing.T) {
 		"P-224":                     {elliptic.P224(), nil, false},
 		"a chain that ends in junk": {elliptic.P256(), encode("CERTIFICATE", make([]byte, 17_000)), false}, // no buffer holds it
 	} {
-		key, err := ecdsa.GenerateKey(tt.curve, rand.Reader)
-		if err != nil {
-			t.Fatal(err)
-		}
+		key := newKey(t, tt.curve)
 		der, err := x509.MarshalPKCS8PrivateKey(key)
 		if err != nil {
 			t.Fatal(err)

@@ -61,8 +61,7 @@ func (h *Handler) write(w io.Writer) {
 		case done = <-h.last:
 		case <-second:
 		}
-		left := h.lost.Add(max(0, h.warnings.Swap(0)-maxWarnings))
-		if left > 0 && err == nil {
+		if left := h.lost.Add(max(0, h.warnings.Swap(0)-maxWarnings)); left > 0 && err == nil {
 			h.lost.Add(-left)
 			log.Warn("log lines left out", "count", left)
 		}
