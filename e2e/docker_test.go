@@ -210,15 +210,9 @@ func TestDockerImage(t *testing.T) {
 	t.Run("drains and exits 0 at docker stop", func(t *testing.T) {
 		addr := freeAddr(t)
 		id := d.run(t, image, addr, "3s")
-		eventually(t, "it answers", func() bool {
-			a, err := (&client{addr: addr, fresh: true}).get("/health")
-			return err == nil && a.body == healthy
-		})
+		tells(t, addr, "", healthy)
 		stop := spawn(t, nil, d.env, program(t, "docker"), "stop", id)
-		eventually(t, "it drains", func() bool {
-			a, err := (&client{addr: addr, fresh: true}).get("/health")
-			return err == nil && a.body == draining
-		})
+		tells(t, addr, "", draining)
 		if code := stop.wait(t, patience); code != 0 {
 			t.Errorf("docker stop: exit code %d", code)
 		}

@@ -220,23 +220,16 @@ func TestTheLogThatNobodyReadsHoldsNobody(t *testing.T) {
 			t.Fatalf("%+v, %v", a, err)
 		}
 	}
-	tells := func(body string) {
-		t.Helper()
-		eventually(t, "it tells "+body, func() bool {
-			a, err := (&client{addr: i.addr, fresh: true, header: header}).get("/health")
-			return err == nil && a.body == body
-		})
-	}
-	tells(healthy)
+	tells(t, i.addr, header, healthy)
 	target.Close()
-	tells(unhealthy)
+	tells(t, i.addr, header, unhealthy)
 	if target, err = net.Listen("tcp", addr); err != nil {
 		t.Fatal(err)
 	}
 	defer target.Close()
-	tells(healthy)
+	tells(t, i.addr, header, healthy)
 	i.signal(t, syscall.SIGTERM)
-	tells(draining)
+	tells(t, i.addr, header, draining)
 	if code := i.untilGone(t); code != 0 { // the log has half a second at the end
 		t.Errorf("exit code %d", code)
 	}

@@ -258,6 +258,16 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	}
 }
 
+// tells waits until /health at addr answers with this body. header is what a
+// locked one wants.
+func tells(t *testing.T, addr, header, body string) {
+	t.Helper()
+	eventually(t, "it tells "+body, func() bool {
+		a, err := (&client{addr: addr, fresh: true, header: header}).get("/health")
+		return err == nil && a.body == body
+	})
+}
+
 // listen opens a TCP port to hand to a program that takes a listening
 // descriptor.
 func listen(t *testing.T) (addr string, f *os.File) {

@@ -62,15 +62,28 @@ func (c *client) steady(ctx context.Context, until func(answer, error) bool) (go
 	}
 }
 
+// replace restarts an instance once the balancer has taken it out, and waits
+// until that has its successor in.
+func (i *instance) replace(t *testing.T, state func(addr string) string, env []string, args ...string) *instance {
+	t.Helper()
+	i.signal(t, syscall.SIGTERM)
+	eventually(t, "it is out of rotation", func() bool { return state(i.addr) != up })
+	if code := i.wait(t, patience); code != 0 {
+		t.Fatalf("exit code %d, want 0", code)
+	}
+	next := start(t, slices.Concat(env, []string{"HEALTHD_ADDR=" + i.addr}), args...)
+	eventually(t, "its replacement is in rotation", func() bool { return state(next.addr) == up })
+	return next
+}
+
 // roll replaces each of two instances behind HAProxy, rounds times over, under
 // steady load through it.
 func roll(t *testing.T, rounds int, drain string) (total tally) {
 	t.Helper()
 	instances := []*instance{start(t, nil, "-drain", drain), start(t, nil, "-drain", drain)}
 	front, state := haproxy(t, [2]string{instances[0].addr, instances[1].addr})
-	inRotation := func(i *instance) func() bool { return func() bool { return state(i.addr) == up } }
 	for _, i := range instances {
-		eventually(t, "it is in rotation", inRotation(i))
+		eventually(t, "it is in rotation", func() bool { return state(i.addr) == up })
 	}
 
 	ctx, stop := context.WithCancel(t.Context())
@@ -85,13 +98,7 @@ func roll(t *testing.T, rounds int, drain string) (total tally) {
 	}
 	for range rounds {
 		for n, old := range instances {
-			old.signal(t, syscall.SIGTERM)
-			eventually(t, "it is out of rotation", func() bool { return state(old.addr) != up })
-			if code := old.wait(t, patience); code != 0 {
-				t.Fatalf("exit code %d, want 0", code)
-			}
-			instances[n] = start(t, []string{"HEALTHD_ADDR=" + old.addr}, "-drain", drain)
-			eventually(t, "its replacement is in rotation", inRotation(instances[n]))
+			instances[n] = old.replace(t, state, nil, "-drain", drain)
 		}
 	}
 	stop()
@@ -135,9 +142,8 @@ func TestNoBalancerLosesARequestInARollingRestart(t *testing.T) {
 			}
 			instances := []*instance{start(t, env), start(t, env)}
 			front, state := row.start(t, [2]string{instances[0].addr, instances[1].addr}, ca)
-			inRotation := func(i *instance) func() bool { return func() bool { return state(i.addr) == up } }
 			for _, i := range instances {
-				eventually(t, "it is in rotation", inRotation(i))
+				eventually(t, "it is in rotation", func() bool { return state(i.addr) == up })
 			}
 			eventually(t, "the balancer listens", func() bool {
 				_, err := (&client{addr: front, fresh: true}).get("/health")
@@ -154,13 +160,7 @@ func TestNoBalancerLosesARequestInARollingRestart(t *testing.T) {
 			}
 			for range 3 {
 				for n, old := range instances {
-					old.signal(t, syscall.SIGTERM)
-					eventually(t, "it is out of rotation", func() bool { return state(old.addr) != up })
-					if code := old.wait(t, patience); code != 0 {
-						t.Fatalf("exit code %d, want 0", code)
-					}
-					instances[n] = start(t, slices.Concat(env, []string{"HEALTHD_ADDR=" + old.addr}))
-					eventually(t, "its replacement is in rotation", inRotation(instances[n]))
+					instances[n] = old.replace(t, state, env)
 				}
 			}
 			l.report(t, row.name)

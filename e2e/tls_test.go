@@ -94,6 +94,16 @@ func TestCurlIsAnsweredOverTLSWhateverItOffers(t *testing.T) {
 	}
 }
 
+// shakeHands offers these protocols, and trusts any certificate.
+func shakeHands(t *testing.T, c net.Conn, offers ...string) *tls.Conn {
+	t.Helper()
+	secure := tls.Client(c, &tls.Config{InsecureSkipVerify: true, NextProtos: offers})
+	if err := secure.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	return secure
+}
+
 // Balancers that check a port by TCP alone, or by a handshake, come every second or so.
 func TestACheckThatConnectsAndClosesIsNoNews(t *testing.T) {
 	overTLS := newCertificate(t, ecdsaKey(t)).install(t)
@@ -111,9 +121,7 @@ func TestACheckThatConnectsAndClosesIsNoNews(t *testing.T) {
 				for range 20 {
 					c := dial(t, i.addr)
 					if row.offers != nil {
-						if err := tls.Client(c, &tls.Config{InsecureSkipVerify: true, NextProtos: row.offers}).Handshake(); err != nil {
-							t.Fatal(err)
-						}
+						shakeHands(t, c, row.offers...)
 					}
 					if reset {
 						c.(*net.TCPConn).SetLinger(0)
@@ -153,7 +161,7 @@ func TestAFailedHandshakeIsTold(t *testing.T) {
 func TestNothingOfWhatAClientSendsInPlaceOfHTTP2IsLogged(t *testing.T) {
 	i := start(t, newCertificate(t, ecdsaKey(t)).install(t))
 	for _, sent := range []string{"GET /?k=s3cret HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "s3cret:s3cret\r\n\r\n"} {
-		c := tls.Client(dial(t, i.addr), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+		c := shakeHands(t, dial(t, i.addr), "h2")
 		if _, err := io.WriteString(c, sent); err != nil {
 			t.Fatal(err)
 		}
@@ -170,9 +178,7 @@ func TestNothingOfWhatAClientSendsInPlaceOfHTTP2IsLogged(t *testing.T) {
 func TestSIGINTWaitsForNoClientThatHasOnlyShakenHands(t *testing.T) {
 	for _, offer := range []string{"h2", "http/1.1"} {
 		i := start(t, newCertificate(t, ecdsaKey(t)).install(t), "-drain", "1m")
-		if err := tls.Client(dial(t, i.addr), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{offer}}).Handshake(); err != nil {
-			t.Fatal(err)
-		}
+		shakeHands(t, dial(t, i.addr), offer)
 		begun := time.Now()
 		i.signal(t, syscall.SIGINT)
 		if code := i.wait(t, patience); code != 0 {
